@@ -1,1 +1,85 @@
+//! The contract between the BPF object and user space: map names, keys and values, verdicts and
+//! their reasons, connection-ID layout, limits.
+//!
+//! Everything here is read by two programs that are built apart: the committed object in
+//! `ebpf/object` and the relay. So every type is `repr(C)` with its padding spelled out, and any
+//! change of a layout, a number or a meaning raises [`ABI_VERSION`], which the loader compares
+//! before it attaches anything and before it trusts a pinned map.
 #![no_std]
+#![cfg_attr(not(feature = "user"), forbid(unsafe_code))]
+
+pub mod cid;
+mod config;
+mod counter;
+mod flow;
+#[cfg(feature = "user")]
+mod user;
+mod verdict;
+
+pub use config::{Config, Listen, Steer};
+pub use counter::{Counter, FlowCounters, Steering};
+pub use flow::{FlowKey, Protocol};
+pub use verdict::{Direction, DropReason, OursKind, PassReason, VERDICT_ROWS, Verdict};
+
+/// Raised by one with every change that an older object or an older relay would misread.
+pub const ABI_VERSION: u32 = 1;
+
+/// ELF section of the object that holds [`ABI_VERSION`] as a little-endian u32.
+pub const ABI_SECTION: &str = "weir_abi";
+
+/// Names of the maps, in the object and as files below the pin directory. The kernel keeps 15
+/// characters of a name.
+pub mod map {
+    /// Array of one [`Config`](crate::Config).
+    pub const CONFIG: &str = "weir_config";
+    /// Array of [`STEER_SLOTS`](crate::STEER_SLOTS) [`Steer`](crate::Steer), newest generation first.
+    pub const STEER: &str = "weir_steer";
+    /// Per-CPU hash, [`FlowKey`](crate::FlowKey) to [`FlowCounters`](crate::FlowCounters).
+    pub const FLOWS: &str = "weir_flows";
+    /// Per-CPU array of [`Counter`](crate::Counter), one row per direction and reason.
+    pub const VERDICTS: &str = "weir_verdicts";
+    /// Per-CPU array of two [`Counter`](crate::Counter): ingress, egress.
+    pub const UNATTRIBUTED: &str = "weir_unattrib";
+    /// Per-CPU array of u64, one row per [`Steering`](crate::Steering).
+    pub const STEERED: &str = "weir_steered";
+    /// Reuseport socket array: worker index plus the generation's base, to socket.
+    pub const WORKERS: &str = "weir_workers";
+
+    /// All of them; what is pinned is exactly this list.
+    pub const ALL: [&str; 7] = [CONFIG, STEER, FLOWS, VERDICTS, UNATTRIBUTED, STEERED, WORKERS];
+}
+
+/// Names of the programs in the object.
+pub mod program {
+    /// `#[xdp]`, on the wire side of every interface.
+    pub const INGRESS: &str = "weir_ingress";
+    /// `#[classifier]`, tc egress of the same interfaces.
+    pub const EGRESS: &str = "weir_egress";
+    /// `sk_reuseport`, on the client-facing sockets.
+    pub const STEER: &str = "weir_reuseport";
+}
+
+/// Exit flows that can be open at once by default; the loader may ask for another number.
+/// At 2 x 40 bytes of key and overhead and 48 bytes per CPU this stays below 16 MB on 2 CPUs,
+/// and the map does not reserve it: an entry is allocated when user space inserts it.
+pub const FLOWS_MAX: u32 = 65_536;
+
+/// Listen addresses the classifier knows. The relay takes one IPv4 and one IPv6 address; four
+/// leaves room for a handover from old to new addresses.
+pub const LISTEN_MAX: usize = 4;
+
+/// Generations steered at the same time: the running one and the one that drains.
+pub const STEER_SLOTS: u32 = 2;
+
+/// Workers of one process: the worker's number has eight bits in the connection ID.
+pub const WORKERS_MAX: u32 = 256;
+
+/// Smallest UDP payload that may carry a QUIC Initial packet (RFC 9000, section 14.1).
+pub const QUIC_INITIAL_MIN_LEN: u32 = 1200;
+
+/// VLAN tags that are looked through: one customer tag inside one service tag (IEEE 802.1ad).
+pub const VLAN_TAGS_MAX: u32 = 2;
+
+/// IPv6 extension headers that are walked. RFC 8200 section 4.1 recommends at most one of each of
+/// the six kinds, and more than four before UDP or TCP is not seen outside of attacks.
+pub const IPV6_EXTENSIONS_MAX: u32 = 4;

@@ -1,0 +1,15 @@
+//! `aya::Pod` for the map types, so that user space may copy them to and from the kernel.
+
+use crate::{Config, Counter, FlowCounters, FlowKey, Steer};
+
+// SAFETY: repr(C), no padding that is not a field (see `tests::layout_has_no_hidden_padding`),
+// and every bit pattern is a value. Not safe code, because no compiler checks this promise.
+unsafe impl aya::Pod for Config {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Steer {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Counter {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowCounters {}
