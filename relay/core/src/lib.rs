@@ -1,5 +1,31 @@
-//! The sans-IO engine of the relay.
+//! The sans-IO engine of the relay: QUIC, HTTP/3, CONNECT and CONNECT-UDP tunnels, who may use
+//! them and what they carried.
+//!
+//! One [`Engine`] belongs to one worker. Nothing in here does I/O, reads a clock, starts a thread
+//! or draws randomness of its own: time and a seed come in as arguments. A worker's turn is
+//!
+//! 1. [`port::Io::turn`] waits and feeds events into the engine, which is a [`port::Handler`];
+//! 2. [`Engine::handle_control`], [`Engine::handle_command`] with what the control plane sent;
+//! 3. [`Engine::handle_timeout`];
+//! 4. [`turn::flush`] moves what the engine wants to send into the buffers of the backend;
+//! 5. [`Engine::poll_control`] until it is empty; [`Engine::publish`].
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod control;
+mod engine;
+mod error;
+pub mod grants;
 pub mod ledger;
+pub mod policy;
 pub mod port;
+pub mod stats;
+pub mod turn;
+
+pub use config::{CidFactory, CongestionControl, EndpointKeys, EngineConfig, Limits, QuicConfig};
+pub use control::{Command, ControlReply, ControlRequest, QueryId, ResolveError};
+pub use engine::Engine;
+pub use error::Error;
+pub use grants::{CreditLine, Grant, Grants};
+pub use policy::{Cidr, Policy, Refusal};
+pub use stats::EngineStats;

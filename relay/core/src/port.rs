@@ -133,8 +133,11 @@ pub trait Io {
     /// Submits what is queued, waits until something arrives, `deadline` passes or a waker fires,
     /// and delivers all events that are ready, within the budget of a turn. Returns the time at
     /// which it woke up: the one clock reading of the turn.
-    fn turn<H: Handler>(&mut self, deadline: Option<Instant>, handler: &mut H)
-    -> io::Result<Instant>;
+    fn turn<H: Handler>(
+        &mut self,
+        deadline: Option<Instant>,
+        handler: &mut H,
+    ) -> io::Result<Instant>;
 }
 
 /// The transport of an exit flow.
