@@ -1,0 +1,158 @@
+//! The frames on the Unix socket between the relay and the sidecar.
+//!
+//! ```text
+//! u32 length | u8 version | u8 kind | body          length = 2 + bytes of the body
+//!
+//! relay                                  sidecar
+//!   Hello{exit, epoch}           ->
+//!                                <-      HelloAck{next_seq, head}, then Credit per channel lane
+//!   Record, Record, ...          ->
+//!                                <-      RecordAck{next_seq}: all before it are on disk
+//!                                <-      Ask: sign this
+//!   Voucher{query, ...}          ->
+//!                                <-      VoucherAck{query, ...} or VoucherRefused{query, ...}
+//!                                <-      Credit: what is used and paid has changed
+//! ```
+
+mod body;
+pub(crate) mod reader;
+
+use crate::{Ask, ChannelId, Digest, ExitId, SignedVoucher, UsageRecord};
+
+/// Version of the framing and of all bodies.
+pub const WIRE_VERSION: u8 = 1;
+
+/// The most that a frame's length field may say. The largest frame, a refusal with a long reason,
+/// is far below; the limit bounds what a confused peer can make the reader hold.
+pub const MAX_FRAME_BYTES: usize = 64 * 1024;
+
+/// The longest text of a [`VoucherRefused`]; longer ones are cut when encoded.
+pub const MAX_REASON_BYTES: usize = 512;
+
+/// One message between relay and sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Relay to sidecar, first.
+    Hello(Hello),
+    /// Sidecar to relay, first.
+    HelloAck(HelloAck),
+    /// Relay to sidecar.
+    Record(Box<UsageRecord>),
+    /// Sidecar to relay: all records before `next_seq` are on disk.
+    RecordAck { next_seq: u64 },
+    /// Sidecar to relay: replaces the earlier ask of the same channel lane.
+    Ask(Ask),
+    /// Relay to sidecar: what a payer signed.
+    Voucher(VoucherOffer),
+    /// Sidecar to relay: the voucher is good and on disk.
+    VoucherAck(VoucherAck),
+    /// Sidecar to relay: the voucher changes nothing.
+    VoucherRefused(VoucherRefused),
+    /// Sidecar to relay: how far a channel lane may go.
+    Credit(CreditState),
+}
+
+/// Opens the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    pub exit: ExitId,
+    /// The stream that the relay is going to send; see [`UsageRecord::epoch`].
+    pub epoch: u64,
+}
+
+/// Answers [`Hello`]: where the stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelloAck {
+    pub epoch: u64,
+    /// The first record that the journal doesn't hold.
+    pub next_seq: u64,
+    /// The hash of the last record in the journal, or the genesis of the stream.
+    pub head: Digest,
+}
+
+/// A voucher as the payer posted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoucherOffer {
+    /// Comes back in the answer.
+    pub query: u64,
+    pub signed: SignedVoucher,
+    /// The bytes per direction that the payer agrees to; the amount follows from them.
+    pub up_bytes: u64,
+    pub down_bytes: u64,
+}
+
+/// What is paid for now on a channel lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoucherAck {
+    pub query: u64,
+    pub channel: ChannelId,
+    pub lane: u32,
+    /// The `seq` of the accepted voucher.
+    pub seq: u64,
+    pub up_bytes: u64,
+    pub down_bytes: u64,
+    pub amount: u128,
+}
+
+/// Why a voucher wasn't taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoucherRefused {
+    pub query: u64,
+    pub refusal: Refusal,
+    /// In words, for the payer; at most [`MAX_REASON_BYTES`].
+    pub reason: String,
+}
+
+/// Why a voucher wasn't taken, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The sidecar knows no such channel.
+    UnknownChannel = 1,
+    /// The signature is malformed, or not by the channel's signer.
+    Signature = 2,
+    /// `seq` is not above that of the voucher that the exit holds.
+    StaleSeq = 3,
+    /// The amount is below that of the voucher that the exit holds.
+    AmountFell = 4,
+    /// The amount doesn't follow from the bytes and the price.
+    AmountMismatch = 5,
+    /// The voucher covers more than was asked for: the payer's or the exit's counters are wrong.
+    BeyondAsk = 6,
+    /// The usage head is not the one that was asked for.
+    UsageHead = 7,
+    /// The channel's deposit doesn't cover the amount.
+    Unfunded = 8,
+    /// The channel is closed, or being withdrawn.
+    Closing = 9,
+    /// The sidecar can't write its journal. Not the payer's fault; try again.
+    Storage = 10,
+}
+
+/// How far a channel lane may go: `limit = paid + window` while it is funded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreditState {
+    pub channel: ChannelId,
+    pub lane: u32,
+    /// Billable bytes in the journal, both directions, over all epochs.
+    pub used_bytes: u64,
+    /// Billable bytes that accepted vouchers pay for.
+    pub paid_bytes: u64,
+    pub funding: Funding,
+}
+
+/// What the chain says of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Funding {
+    /// Not looked up yet.
+    Unknown = 0,
+    /// The deposit covers what is owed and more.
+    Funded = 1,
+    /// The deposit is used up: no new credit.
+    Exhausted = 2,
+    /// The payer is withdrawing: no new credit.
+    Withdrawing = 3,
+    /// There is no such channel.
+    Missing = 4,
+}
