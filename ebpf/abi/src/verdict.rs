@@ -10,6 +10,20 @@ pub enum Direction {
     Egress = 1,
 }
 
+impl Direction {
+    /// Both, in row order.
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// Label for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
 const ROWS_PER_DIRECTION: u32 = 64;
 
 /// Entries of the verdict map.

@@ -1,0 +1,140 @@
+//! UDP (RFC 768) and TCP (RFC 9293), and whose packet it is.
+
+use weir_abi::{
+    Config, Direction, DropReason, FlowKey, LISTEN_MAX, Listen, OursKind, PassReason, Protocol,
+    Verdict,
+};
+
+use crate::{Classified, Frame, ip::Packet, need, quic};
+
+const UDP_HEADER_LEN: u32 = 8;
+const TCP_HEADER_LEN: u32 = 20;
+
+#[inline(always)]
+pub(crate) fn classify(
+    frame: &impl Frame,
+    packet: &Packet,
+    config: &Config,
+    direction: Direction,
+) -> Result<Classified, PassReason> {
+    if packet.protocol == Protocol::Udp as u8 {
+        udp(frame, packet, config, direction)
+    } else if packet.protocol == Protocol::Tcp as u8 {
+        tcp(frame, packet, direction)
+    } else {
+        Err(PassReason::OtherProtocol)
+    }
+}
+
+#[inline(always)]
+fn udp(
+    frame: &impl Frame,
+    packet: &Packet,
+    config: &Config,
+    direction: Direction,
+) -> Result<Classified, PassReason> {
+    let header: [u8; UDP_HEADER_LEN as usize] = need(frame, packet.transport)?;
+    let ports = Ports::new([header[0], header[1], header[2], header[3]]);
+    let ours = match direction {
+        Direction::Ingress => is_ours(config, &packet.destination, ports.destination),
+        Direction::Egress => is_ours(config, &packet.source, ports.source),
+    };
+    let available = packet.transport_len(frame, direction)?;
+    let udp_len = match direction {
+        Direction::Ingress => u32::from(u16::from_be_bytes([header[4], header[5]])),
+        Direction::Egress => available,
+    };
+    if udp_len < UDP_HEADER_LEN || udp_len > available {
+        // An IPv6 UDP length of zero is a jumbogram's (RFC 2675), which the kernel may accept.
+        if ours && !(packet.is_v6 && udp_len == 0) {
+            let verdict = Verdict::Drop(DropReason::UdpLength);
+            return Ok(Classified { verdict, flow: None, payload_len: 0 });
+        }
+        return Err(PassReason::BadTransport);
+    }
+    let payload_len = udp_len - UDP_HEADER_LEN;
+    if !ours {
+        return Ok(flow(packet, ports, direction, Protocol::Udp, payload_len));
+    }
+    let verdict = match direction {
+        Direction::Ingress => quic::verdict(frame, packet.transport + UDP_HEADER_LEN, payload_len),
+        Direction::Egress => Verdict::Ours(OursKind::Sent),
+    };
+    let payload_len = if matches!(verdict, Verdict::Drop(_)) { 0 } else { payload_len };
+    Ok(Classified { verdict, flow: None, payload_len })
+}
+
+#[inline(always)]
+fn tcp(
+    frame: &impl Frame,
+    packet: &Packet,
+    direction: Direction,
+) -> Result<Classified, PassReason> {
+    let ports = Ports::new(need(frame, packet.transport)?);
+    let [data_offset] = need(frame, packet.transport + 12)?;
+    let header_len = u32::from(data_offset >> 4) * 4;
+    let available = packet.transport_len(frame, direction)?;
+    if header_len < TCP_HEADER_LEN || header_len > available {
+        return Err(PassReason::BadTransport);
+    }
+    Ok(flow(packet, ports, direction, Protocol::Tcp, available - header_len))
+}
+
+#[inline(always)]
+fn flow(
+    packet: &Packet,
+    ports: Ports,
+    direction: Direction,
+    protocol: Protocol,
+    payload_len: u32,
+) -> Classified {
+    let (local_addr, local_port, remote_addr, remote_port) = match direction {
+        Direction::Ingress => (packet.destination, ports.destination, packet.source, ports.source),
+        Direction::Egress => (packet.source, ports.source, packet.destination, ports.destination),
+    };
+    let protocol = protocol as u8;
+    let flow = FlowKey { local_addr, remote_addr, local_port, remote_port, protocol, pad: [0; 3] };
+    Classified { verdict: Verdict::Pass(PassReason::Flow), flow: Some(flow), payload_len }
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    source: u16,
+    destination: u16,
+}
+
+impl Ports {
+    #[inline(always)]
+    const fn new([a, b, c, d]: [u8; 4]) -> Self {
+        Self { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) }
+    }
+}
+
+#[inline(always)]
+fn is_ours(config: &Config, addr: &[u8; 16], port: u16) -> bool {
+    let mut ours = false;
+    for index in 0..LISTEN_MAX {
+        ours |= listens(&config.listen[index], addr, port);
+    }
+    ours
+}
+
+#[inline(always)]
+fn listens(listen: &Listen, addr: &[u8; 16], port: u16) -> bool {
+    if listen.port != port || port == 0 {
+        return false;
+    }
+    let [wanted_high, wanted_low] = halves(&listen.addr);
+    let [high, low] = halves(addr);
+    let any_v6 = wanted_high == 0 && wanted_low == 0;
+    let is_v4 = high == 0 && low >> 32 == 0xFFFF;
+    let any_v4 = wanted_high == 0 && wanted_low == 0xFFFF_0000_0000;
+    any_v6 || (any_v4 && is_v4) || (wanted_high == high && wanted_low == low)
+}
+
+/// An address as two words: comparing bytes one by one costs the verifier a branch each.
+#[inline(always)]
+const fn halves(addr: &[u8; 16]) -> [u64; 2] {
+    let all = u128::from_be_bytes(*addr);
+    [(all >> 64) as u64, all as u64]
+}
