@@ -92,3 +92,17 @@ impl SignedVoucher {
         self.signature.verify(&self.voucher.digest(domain), signer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The type hash of a domain with these four fields, as every EIP-712 contract has it.
+    #[test]
+    fn the_domain_type_is_the_usual_one() {
+        assert_eq!(
+            keccak256(DOMAIN_TYPE).to_string(),
+            "0x8b73c3c69bb8fe3d512ecc4cf759cc79239f7b179b0ffacaa9a75d522b39400f"
+        );
+    }
+}

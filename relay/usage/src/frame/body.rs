@@ -220,3 +220,20 @@ fn cut(text: &str) -> &str {
     let end = (0..=text.len().min(MAX_REASON_BYTES)).rev().find(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let reason = "é".repeat(MAX_REASON_BYTES);
+        let refusal = Refusal::Storage;
+        let frame = Frame::VoucherRefused(VoucherRefused { query: 1, refusal, reason });
+        let Ok(Frame::VoucherRefused(read)) = Frame::decode(&frame.encode()[4..]) else {
+            panic!("a cut reason must decode");
+        };
+        assert_eq!(read.reason, "é".repeat(MAX_REASON_BYTES / 2));
+        assert_eq!(cut(&format!("a{}", "é".repeat(300))).len(), MAX_REASON_BYTES - 1);
+    }
+}

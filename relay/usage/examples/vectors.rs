@@ -1,0 +1,130 @@
+//! Writes random vouchers, channels and Merkle proofs, with what this crate makes of them, as JSON.
+//! The forge tests compare all of it with what the contracts compute.
+//!
+//! `cargo run -p weir-usage --example vectors -- FILE COUNT`
+
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use weir_usage::merkle::{Leaf, Node, anchor, prove};
+use weir_usage::{
+    Address, ChannelId, ChannelTerms, Digest, Domain, Keccak, SigningKey, Voucher, keccak256,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [file, count] = &args[..] else { return Err("usage: vectors FILE COUNT".into()) };
+    let count: u64 = count.parse()?;
+    // The same numbers on every run, so that a failure can be repeated.
+    let mut random = Random(keccak256(b"weir vectors"), 0);
+    // What forge gives a contract at this address on this chain; the tests put the escrow there.
+    let domain = Domain { chain_id: 31_337, escrow: random.address() };
+    let vectors = json!({
+        "escrow": domain.escrow.to_string(),
+        "chainId": domain.chain_id,
+        "domainSeparator": domain.separator().to_string(),
+        "vouchers": (0..count).map(|_| voucher(&mut random, &domain)).collect::<Vec<_>>(),
+        "channels": (0..count).map(|_| channel(&mut random, &domain)).collect::<Vec<_>>(),
+        "proofs": (0..count).map(|_| proof(&mut random)).collect::<Vec<_>>(),
+    });
+    let file = PathBuf::from(file);
+    if let Some(parent) = file.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(&file, serde_json::to_string_pretty(&vectors)?)?;
+    Ok(())
+}
+
+fn voucher(random: &mut Random, domain: &Domain) -> Value {
+    let key = random.key();
+    let voucher = Voucher {
+        channel: ChannelId(random.word().0),
+        lane: random.u64() as u32,
+        amount: random.u128(),
+        seq: random.u64(),
+        usage_head: random.word(),
+    };
+    let signed = voucher.sign(domain, &key);
+    json!({
+        "channelId": voucher.channel.to_string(),
+        "lane": voucher.lane.to_string(),
+        "cumulativeAmount": voucher.amount.to_string(),
+        "seq": voucher.seq.to_string(),
+        "usageHead": voucher.usage_head.to_string(),
+        "digest": voucher.digest(domain).to_string(),
+        "signature": signed.signature.to_string(),
+        "signer": key.address().to_string(),
+    })
+}
+
+fn channel(random: &mut Random, domain: &Domain) -> Value {
+    let terms = ChannelTerms {
+        payer: random.address(),
+        signer: random.address(),
+        receiver: random.address(),
+        token: random.address(),
+        withdraw_delay_s: random.u64(),
+        salt: random.word().0,
+    };
+    json!({
+        "payer": terms.payer.to_string(),
+        "signer": terms.signer.to_string(),
+        "receiver": terms.receiver.to_string(),
+        "token": terms.token.to_string(),
+        "withdrawDelay": terms.withdraw_delay_s.to_string(),
+        "salt": Digest(terms.salt).to_string(),
+        "id": terms.id(domain).to_string(),
+    })
+}
+
+/// A tree of 1 to 40 leaves and the proof for one of them.
+fn proof(random: &mut Random) -> Value {
+    let count = 1 + random.u64() % 40;
+    let leaves: Vec<Leaf> =
+        (0..count).map(|_| Leaf { hash: random.word(), sum: random.u128() >> 8 }).collect();
+    let index = (random.u64() % count) as usize;
+    let anchor = anchor(random.u64(), &leaves).expect("40 sums below 2^120 fit 128 bits");
+    let proof = prove(&leaves, index).expect("the index is in the tree");
+    let list = |each: fn(&Node) -> String| proof.siblings.iter().map(each).collect::<Vec<_>>();
+    json!({
+        "epoch": anchor.epoch.to_string(),
+        "root": anchor.root.to_string(),
+        "total": anchor.total.to_string(),
+        "hash": leaves[index].hash.to_string(),
+        "sum": leaves[index].sum.to_string(),
+        "index": proof.index.to_string(),
+        "leaves": proof.leaves.to_string(),
+        "siblingHashes": list(|node| node.hash.to_string()),
+        "siblingSums": list(|node| node.sum.to_string()),
+    })
+}
+
+/// Keccak in counter mode.
+struct Random(Digest, u64);
+
+impl Random {
+    fn word(&mut self) -> Digest {
+        self.1 += 1;
+        Keccak::default().update(&self.0.0).update(&self.1.to_be_bytes()).finish()
+    }
+
+    fn u128(&mut self) -> u128 {
+        let word = self.word().0;
+        u128::from_be_bytes(word[..16].try_into().expect("16 of 32 bytes"))
+    }
+
+    fn u64(&mut self) -> u64 {
+        (self.u128() >> 64) as u64
+    }
+
+    fn address(&mut self) -> Address {
+        let word = self.word().0;
+        Address(word[..20].try_into().expect("20 of 32 bytes"))
+    }
+
+    fn key(&mut self) -> SigningKey {
+        SigningKey::from_bytes(&self.word().0).expect("only 2^-128 of all words are no key")
+    }
+}
