@@ -1,0 +1,111 @@
+//! What a client shows to be admitted (RFC 9110 §11, RFC 6750 §2.1, RFC 7617).
+
+use std::fmt;
+
+use crate::{Error, Field};
+
+/// A credential of Proxy-Authorization or Authorization. Debug output leaves the secret out.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// `Bearer` and its token.
+    Bearer(String),
+    /// `Basic`, decoded.
+    Basic {
+        /// Up to the first colon.
+        user: Vec<u8>,
+        /// After it.
+        password: Vec<u8>,
+    },
+    /// Another scheme, or a wrong syntax: to be treated like a wrong secret.
+    Unsupported,
+}
+
+impl Credential {
+    /// The token, or the password of Basic, for which clients that know nothing else can put the
+    /// token.
+    pub fn secret(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bearer(token) => Some(token.as_bytes()),
+            Self::Basic { password, .. } => Some(password),
+            Self::Unsupported => None,
+        }
+    }
+
+    fn parse(value: &[u8]) -> Self {
+        let Ok(text) = std::str::from_utf8(value) else { return Self::Unsupported };
+        let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let rest = rest.trim_start_matches(' ');
+        if scheme.eq_ignore_ascii_case("bearer") && is_token68(rest) {
+            return Self::Bearer(rest.to_owned());
+        }
+        if scheme.eq_ignore_ascii_case("basic")
+            && let Some(decoded) = decode_base64(rest)
+            && let Some(colon) = decoded.iter().position(|byte| *byte == b':')
+        {
+            let password = decoded[colon + 1..].to_vec();
+            return Self::Basic { user: decoded[..colon].to_vec(), password };
+        }
+        Self::Unsupported
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bearer(_) => "Bearer(secret)",
+            Self::Basic { .. } => "Basic(secret)",
+            Self::Unsupported => "Unsupported",
+        })
+    }
+}
+
+/// The one credential of a request.
+///
+/// # Errors
+/// 400 when there is more than one: which of them counts is not for the relay to guess.
+pub(super) fn find(fields: &[Field]) -> Result<Option<Credential>, Error> {
+    let carries =
+        |field: &&Field| matches!(&field.name[..], b"proxy-authorization" | b"authorization");
+    let mut found = fields.iter().filter(carries);
+    let credential = found.next().map(|field| Credential::parse(&field.value));
+    match found.next() {
+        Some(_) => Err(Error::bad_request("more than one credential")),
+        None => Ok(credential),
+    }
+}
+
+/// token68 of RFC 9110 §11.2.
+fn is_token68(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !body.is_empty() && body.bytes().all(allowed)
+}
+
+/// RFC 4648 §4; the filling at the end may be left out.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let body = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(text);
+    if body.len() % 4 == 1 || body.len() != text.len() && text.len() % 4 != 0 {
+        return None;
+    }
+    let mut decoded = Vec::with_capacity(body.len() * 3 / 4);
+    let (mut window, mut bits) = (0u32, 0);
+    for byte in body.bytes() {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        window = window << 6 | u32::from(six);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            decoded.push((window >> bits) as u8);
+            window &= (1 << bits) - 1;
+        }
+    }
+    // Bits that are left over have to be zero, or else two texts would be the same secret.
+    (window == 0).then_some(decoded)
+}
