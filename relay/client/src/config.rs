@@ -135,7 +135,9 @@ impl FromStr for RelayUrl {
             Some(bracketed) => {
                 let (literal, after) =
                     bracketed.split_once(']').ok_or_else(|| wrong("has no closing bracket"))?;
-                literal.parse::<Ipv6Addr>().map_err(|_| wrong("has no IPv6 address in brackets"))?;
+                literal
+                    .parse::<Ipv6Addr>()
+                    .map_err(|_| wrong("has no IPv6 address in brackets"))?;
                 let port = match after {
                     "" => "443",
                     _ => after.strip_prefix(':').ok_or_else(|| wrong("has no port after ]"))?,

@@ -100,7 +100,9 @@ fn listen_hint(error: &io::Error) -> &'static str {
             " (another program, perhaps another weir client, has this port; stop it or choose another)"
         }
         io::ErrorKind::AddrNotAvailable => " (this host does not have that address)",
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges; choose a higher one)",
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need privileges; choose a higher one)"
+        }
         _ => "",
     }
 }

@@ -28,6 +28,15 @@ mod client;
 mod config;
 mod error;
 mod hex;
+mod http1;
+mod http_proxy;
+mod meter;
+mod payer;
+mod refusal;
+mod relay;
+mod socks;
+mod target;
+mod tcp;
 mod usage;
 
 pub use admin::{fetch_usage, request_settle};

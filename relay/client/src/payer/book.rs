@@ -1,0 +1,277 @@
+//! The payer's arithmetic: what to sign, given an ask and the own counts. No I/O, no clock.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use weir_usage::{Address, Ask, ChannelId, Domain, Price, SignedVoucher, Voucher};
+
+use super::state::State;
+
+/// Bytes that the relay counted may be under way to us this long before we call it over-billing.
+/// Far above any path's delay, queues included.
+const IN_FLIGHT_MAX: Duration = Duration::from_secs(5);
+
+/// What was agreed, from the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) domain: Domain,
+    pub(crate) channel: ChannelId,
+    pub(crate) lane: u32,
+    pub(crate) price_max: Price,
+    /// The address of the own key.
+    pub(crate) signer: Address,
+}
+
+/// The last voucher and the bytes it pays for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Paid {
+    pub(crate) signed: SignedVoucher,
+    /// (up, down), cumulative.
+    pub(crate) bytes: (u64, u64),
+    /// The relay said that it holds it.
+    pub(crate) accepted: bool,
+}
+
+/// What an ask leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Nothing new to pay for.
+    Nothing,
+    /// Sign this.
+    Sign { voucher: Voucher, bytes: (u64, u64) },
+    /// The relay does not hold the last voucher: send it again.
+    Resend(Paid),
+}
+
+/// Why an ask is not paid. The relay's fault, or the configuration's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Objection {
+    #[error(
+        "the relay asks for chain {asked_chain} escrow {asked_escrow}, configured are chain \
+         {own_chain} escrow {own_escrow}; nothing is signed"
+    )]
+    Domain { asked_chain: u64, asked_escrow: Address, own_chain: u64, own_escrow: Address },
+    #[error(
+        "the relay asks for channel {asked} lane {asked_lane}, configured are channel {own} lane \
+         {own_lane}; nothing is signed"
+    )]
+    Channel { asked: ChannelId, asked_lane: u32, own: ChannelId, own_lane: u32 },
+    #[error(
+        "the relay's price of {asked} is above the configured ceiling of {ceiling}; nothing is \
+         signed"
+    )]
+    Price { asked: Price, ceiling: Price },
+    #[error("the relay's ask does not add up: {0}; nothing is signed")]
+    Amount(weir_usage::Error),
+    #[error("the relay shows a last voucher that this key did not sign: {0}; nothing is signed")]
+    ForeignVoucher(weir_usage::Error),
+    #[error(
+        "the relay asks for sequence number {asked}, but {signed} is signed already; nothing is \
+         signed"
+    )]
+    Sequence { asked: u64, signed: u64 },
+}
+
+/// The relay claimed more than was ever received. Sticks until the counts meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Overbilling {
+    asked: (u64, u64),
+    own: (u64, u64),
+}
+
+/// All that decides about money.
+#[derive(Debug)]
+pub(crate) struct Book {
+    pub(crate) terms: Terms,
+    /// Own counts of earlier runs of this client.
+    base: (u64, u64),
+    last: Option<Paid>,
+    /// Bytes that may still be taken on the relay's word, because the own count of them was lost.
+    allowance: u64,
+    /// The oldest claim of the relay that the own counts have not reached.
+    claim: Option<(Instant, (u64, u64))>,
+    overbilling: Option<Overbilling>,
+    /// The relay refused this voucher; sending it again would not help.
+    rejected_seq: Option<u64>,
+}
+
+impl Book {
+    /// Starts from a saved state. The allowance counts only if the last run did not end cleanly.
+    pub(crate) fn new(terms: Terms, state: &State, crash_allowance: u64) -> Book {
+        Book {
+            terms,
+            base: (state.up_bytes, state.down_bytes),
+            last: state.paid,
+            allowance: if state.clean { 0 } else { crash_allowance },
+            claim: None,
+            overbilling: None,
+            rejected_seq: None,
+        }
+    }
+
+    /// Own cumulative counts.
+    pub(crate) fn own(&self, since_start: (u64, u64)) -> (u64, u64) {
+        (self.base.0 + since_start.0, self.base.1 + since_start.1)
+    }
+
+    pub(crate) fn last(&self) -> Option<&Paid> {
+        self.last.as_ref()
+    }
+
+    pub(crate) fn record(&mut self, paid: Paid) {
+        self.last = Some(paid);
+    }
+
+    pub(crate) fn accepted(&mut self, seq: u64) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.signed.voucher.seq == seq) {
+            last.accepted = true;
+        }
+    }
+
+    pub(crate) fn rejected(&mut self, seq: u64) {
+        self.rejected_seq = Some(seq);
+    }
+
+    /// What to save.
+    pub(crate) fn state(&self, since_start: (u64, u64), clean: bool) -> State {
+        let (up_bytes, down_bytes) = self.own(since_start);
+        State { up_bytes, down_bytes, clean, paid: self.last }
+    }
+
+    /// A complaint about the relay's counts, with the numbers.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.overbilling.map(|overbilling| overbilling.to_string())
+    }
+
+    /// Checks an ask against the terms and the own counts. Never agrees to more than the own count
+    /// in either direction, nor to less than was signed before.
+    pub(crate) fn consider(
+        &mut self,
+        ask: &Ask,
+        since_start: (u64, u64),
+        now: Instant,
+    ) -> Result<Decision, Objection> {
+        self.check_terms(ask)?;
+        self.check_last(ask)?;
+        self.recover(ask, since_start);
+        let own = self.own(since_start);
+        self.compare(ask, own, now);
+        let relay_seq = ask.last.map_or(0, |last| last.voucher.seq);
+        if let Some(last) = self.last
+            && last.signed.voucher.seq > relay_seq
+            && self.rejected_seq != Some(last.signed.voucher.seq)
+        {
+            return Ok(Decision::Resend(last));
+        }
+        let bytes = ask.agreed(own.0, own.1);
+        let voucher = ask.voucher(bytes.0, bytes.1).map_err(Objection::Amount)?;
+        let signed = self.last.map(|last| last.signed.voucher);
+        if voucher.amount <= signed.map_or(0, |signed| signed.amount) {
+            return Ok(Decision::Nothing);
+        }
+        if let Some(signed) = signed.filter(|signed| voucher.seq <= signed.seq)
+            && self.rejected_seq != Some(signed.seq)
+        {
+            return Err(Objection::Sequence { asked: voucher.seq, signed: signed.seq });
+        }
+        Ok(Decision::Sign { voucher, bytes })
+    }
+
+    fn check_terms(&self, ask: &Ask) -> Result<(), Objection> {
+        let terms = &self.terms;
+        if ask.domain != terms.domain {
+            return Err(Objection::Domain {
+                asked_chain: ask.domain.chain_id,
+                asked_escrow: ask.domain.escrow,
+                own_chain: terms.domain.chain_id,
+                own_escrow: terms.domain.escrow,
+            });
+        }
+        if (ask.channel, ask.lane) != (terms.channel, terms.lane) {
+            return Err(Objection::Channel {
+                asked: ask.channel,
+                asked_lane: ask.lane,
+                own: terms.channel,
+                own_lane: terms.lane,
+            });
+        }
+        if ask.price > terms.price_max {
+            return Err(Objection::Price { asked: ask.price, ceiling: terms.price_max });
+        }
+        ask.check_amount().map_err(Objection::Amount)
+    }
+
+    /// The relay's last voucher must be ours. If it is worth more than the last we know of, our
+    /// state was lost: what it pays for counts as ours from now on.
+    fn check_last(&mut self, ask: &Ask) -> Result<(), Objection> {
+        let Some(held) = ask.last else { return Ok(()) };
+        held.verify(&self.terms.domain, self.terms.signer).map_err(Objection::ForeignVoucher)?;
+        let known = self.last.map_or(0, |last| last.signed.voucher.amount);
+        if held.voucher.amount > known {
+            let bytes = paid_bytes(ask, held.voucher.amount);
+            self.base = (self.base.0.max(bytes.0), self.base.1.max(bytes.1));
+            self.last = Some(Paid { signed: held, bytes, accepted: true });
+        }
+        Ok(())
+    }
+
+    /// Once per start, after a crash or loss of state: bytes that nobody but the relay can know
+    /// of are taken on its word, up to the allowance.
+    fn recover(&mut self, ask: &Ask, since_start: (u64, u64)) {
+        let own = self.own(since_start);
+        let missing = (ask.up_bytes.saturating_sub(own.0), ask.down_bytes.saturating_sub(own.1));
+        let allowance = std::mem::take(&mut self.allowance);
+        if missing.0.saturating_add(missing.1) <= allowance {
+            self.base = (self.base.0 + missing.0, self.base.1 + missing.1);
+        }
+    }
+
+    fn compare(&mut self, ask: &Ask, own: (u64, u64), now: Instant) {
+        let reached = |claimed: (u64, u64)| own.0 >= claimed.0 && own.1 >= claimed.1;
+        let asked = (ask.up_bytes, ask.down_bytes);
+        if self.claim.is_some_and(|(_, claimed)| reached(claimed)) {
+            self.claim = None;
+            self.overbilling = None;
+        }
+        match self.claim {
+            None if !reached(asked) => self.claim = Some((now, asked)),
+            Some((since, asked)) if now.duration_since(since) > IN_FLIGHT_MAX => {
+                self.overbilling = Some(Overbilling { asked, own });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The most bytes that `amount` pays for at the ask's price, up before down; never more than asked.
+fn paid_bytes(ask: &Ask, amount: u128) -> (u64, u64) {
+    let asked = u128::from(ask.up_bytes) + u128::from(ask.down_bytes);
+    let price = ask.price.units_per_gib();
+    // floor(n * price / 2^30) <= amount holds for all n below (amount + 1) * 2^30 / price.
+    let limit = amount.checked_add(1).and_then(|more| more.checked_mul(1 << 30));
+    let total = match limit {
+        Some(limit) if price > 0 => ((limit - 1) / price).min(asked),
+        _ => asked,
+    };
+    let total = u64::try_from(total).unwrap_or(u64::MAX);
+    let up = total.min(ask.up_bytes);
+    (up, (total - up).min(ask.down_bytes))
+}
+
+impl fmt::Display for Overbilling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the relay bills more than this client can confirm: it counts {} bytes up and {} \
+             down, own counts are {} and {} ({} s later); only the own counts are paid",
+            self.asked.0,
+            self.asked.1,
+            self.own.0,
+            self.own.1,
+            IN_FLIGHT_MAX.as_secs()
+        )
+    }
+}

@@ -1,0 +1,224 @@
+use proptest::prelude::*;
+use weir_usage::{Digest, SigningKey};
+
+use super::*;
+
+const GIB: u64 = 1 << 30;
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32]).unwrap()
+}
+
+fn terms() -> Terms {
+    Terms {
+        domain: Domain { chain_id: 31337, escrow: Address([1; 20]) },
+        channel: ChannelId([2; 32]),
+        lane: 3,
+        price_max: Price::new(1000).unwrap(),
+        signer: key().address(),
+    }
+}
+
+fn ask(up_bytes: u64, down_bytes: u64) -> Ask {
+    let price = Price::new(1000).unwrap();
+    Ask {
+        domain: terms().domain,
+        channel: terms().channel,
+        lane: 3,
+        price,
+        seq: 1,
+        up_bytes,
+        down_bytes,
+        amount: price.amount_of(up_bytes, down_bytes).unwrap(),
+        usage_head: Digest([9; 32]),
+        last: None,
+    }
+}
+
+fn signed(ask: &Ask, up: u64, down: u64) -> SignedVoucher {
+    ask.voucher(up, down).unwrap().sign(&ask.domain, &key())
+}
+
+fn state(up_bytes: u64, down_bytes: u64, clean: bool) -> State {
+    State { up_bytes, down_bytes, clean, paid: None }
+}
+
+fn book() -> Book {
+    Book::new(terms(), &state(0, 0, true), 0)
+}
+
+fn amount(decision: Decision) -> Option<u128> {
+    match decision {
+        Decision::Sign { voucher, .. } => Some(voucher.amount),
+        _ => None,
+    }
+}
+
+#[test]
+fn signs_the_smaller_count_of_each_direction() {
+    for (asked, own, paid) in [
+        ((GIB, GIB), (GIB, GIB), Some(2000)),
+        ((GIB, 3 * GIB), (2 * GIB, 2 * GIB), Some(3000)),
+        ((5 * GIB, 0), (0, 5 * GIB), None),
+        ((0, 0), (GIB, GIB), None),
+        ((GIB / 1000, 0), (GIB, GIB), None),
+        ((GIB / 1000 + 1, 0), (GIB, GIB), Some(1)),
+    ] {
+        let decision = book().consider(&ask(asked.0, asked.1), own, Instant::now()).unwrap();
+        assert_eq!(amount(decision), paid, "asked {asked:?}, own {own:?}");
+    }
+}
+
+#[test]
+fn refuses_an_ask_that_was_not_agreed() {
+    let good = ask(GIB, GIB);
+    let mut cases = Vec::new();
+    let mut bad = good;
+    bad.domain.chain_id = 1;
+    cases.push((bad, "chain 1 "));
+    bad = good;
+    bad.domain.escrow = Address([8; 20]);
+    cases.push((bad, "escrow"));
+    bad = good;
+    bad.channel = ChannelId([8; 32]);
+    cases.push((bad, "channel"));
+    bad = good;
+    bad.lane = 4;
+    cases.push((bad, "lane 4"));
+    bad = good;
+    bad.price = Price::new(1001).unwrap();
+    bad.amount = 2002;
+    cases.push((bad, "above the configured ceiling of 1000 units/GiB"));
+    bad = good;
+    bad.amount += 1;
+    cases.push((bad, "does not add up"));
+    bad = good;
+    let thief = SigningKey::from_bytes(&[8; 32]).unwrap();
+    bad.last = Some(bad.voucher(GIB, 0).unwrap().sign(&bad.domain, &thief));
+    cases.push((bad, "did not sign"));
+    bad = good;
+    bad.last = Some(signed(&Ask { lane: 4, ..good }, GIB, 0));
+    bad.last.as_mut().unwrap().voucher.lane = 3;
+    cases.push((bad, "did not sign"));
+    for (ask, text) in cases {
+        let mut book = book();
+        let objection = book.consider(&ask, (GIB, GIB), Instant::now()).unwrap_err();
+        assert!(objection.to_string().contains(text), "{objection}");
+        assert_eq!(book.last(), None);
+    }
+}
+
+#[test]
+fn never_signs_an_equal_or_lower_amount_or_an_old_sequence_number() {
+    let mut book = book();
+    let first = ask(GIB, GIB);
+    let paid = signed(&first, GIB, GIB);
+    book.record(Paid { signed: paid, bytes: (GIB, GIB), accepted: true });
+    let mut next = Ask { seq: 2, last: Some(paid), ..first };
+    let now = Instant::now();
+    assert_eq!(book.consider(&next, (GIB, GIB), now), Ok(Decision::Nothing));
+    next = Ask { seq: 2, last: Some(paid), ..ask(GIB, 0) };
+    assert_eq!(book.consider(&next, (GIB, GIB), now), Ok(Decision::Nothing));
+    next = Ask { seq: 1, last: Some(paid), ..ask(GIB, 2 * GIB) };
+    let objection = book.consider(&next, (GIB, 2 * GIB), now);
+    assert_eq!(objection, Err(Objection::Sequence { asked: 1, signed: 1 }));
+    next.seq = 2;
+    assert_eq!(amount(book.consider(&next, (GIB, 2 * GIB), now).unwrap()), Some(3000));
+}
+
+#[test]
+fn a_voucher_that_the_relay_does_not_hold_is_sent_again_unchanged() {
+    let mut book = book();
+    let first = ask(GIB, GIB);
+    let paid = Paid { signed: signed(&first, GIB, GIB), bytes: (GIB, GIB), accepted: false };
+    book.record(paid);
+    let later = Ask { last: None, ..ask(2 * GIB, GIB) };
+    let now = Instant::now();
+    assert_eq!(book.consider(&later, (2 * GIB, GIB), now), Ok(Decision::Resend(paid)));
+    // The relay refuses it for good: a larger voucher takes its place.
+    book.rejected(1);
+    assert_eq!(amount(book.consider(&later, (2 * GIB, GIB), now).unwrap()), Some(3000));
+}
+
+#[test]
+fn over_billing_is_reported_only_when_it_lasts() {
+    let mut book = book();
+    let start = Instant::now();
+    let greedy = ask(GIB, GIB);
+    book.consider(&greedy, (GIB, GIB - 5), start).unwrap();
+    book.consider(&greedy, (GIB, GIB - 5), start + IN_FLIGHT_MAX).unwrap();
+    assert_eq!(book.complaint(), None, "may be under way");
+    let late = start + IN_FLIGHT_MAX + Duration::from_millis(1);
+    let decision = book.consider(&greedy, (GIB, GIB - 5), late).unwrap();
+    assert_eq!(amount(decision), Some(1999), "the own count is paid nevertheless");
+    let complaint = book.complaint().unwrap();
+    assert!(complaint.contains(&format!("{} down", GIB)), "{complaint}");
+    assert!(complaint.contains(&format!("{}", GIB - 5)), "{complaint}");
+    book.consider(&greedy, (GIB, GIB), late).unwrap();
+    assert_eq!(book.complaint(), None, "the bytes came after all");
+}
+
+#[test]
+fn lost_state_is_recovered_from_the_own_signature() {
+    let paid = signed(&ask(GIB, GIB), GIB, GIB);
+    let mut asked = Ask { seq: 2, last: Some(paid), ..ask(GIB + 100, 2 * GIB) };
+    asked.last = Some(paid);
+    // Nothing is known, and 100 bytes since the start: what was signed is taken over.
+    let mut book = Book::new(terms(), &State::default(), 0);
+    let decision = book.consider(&asked, (100, 0), Instant::now()).unwrap();
+    let (up, down) = book.own((0, 0));
+    assert_eq!(u128::from(up + down) * 1000 / u128::from(GIB), 2000);
+    assert_eq!(amount(decision), None, "100 bytes more cost nothing yet");
+    assert_eq!(book.last().map(|last| last.signed), Some(paid));
+    assert!(
+        up + down <= 2 * GIB + GIB / 1000,
+        "no more than one unit's bytes beyond the signature"
+    );
+}
+
+#[test]
+fn after_a_crash_the_allowance_covers_a_small_difference_once() {
+    for (clean, allowance, missing, taken) in [
+        (false, 1000, 1000, true),
+        (false, 1000, 1001, false),
+        (false, 0, 1, false),
+        (true, 1000, 1, false),
+    ] {
+        let mut book = Book::new(terms(), &state(GIB, GIB, clean), allowance);
+        let now = Instant::now();
+        book.consider(&ask(GIB, GIB + missing), (0, 0), now).unwrap();
+        let own = book.own((0, 0));
+        assert_eq!(own.1 == GIB + missing, taken, "{clean} {allowance} {missing}");
+        book.consider(&ask(GIB, GIB + missing + 1), (0, 0), now).unwrap();
+        assert_eq!(book.own((0, 0)), own, "only the first ask counts");
+    }
+}
+
+proptest! {
+    /// Whatever a relay asks, step by step: the sum signed never exceeds what was really received,
+    /// and never falls.
+    #[test]
+    fn never_signs_for_more_than_it_received(
+        steps in proptest::collection::vec((0..4 * GIB, 0..4 * GIB, 0..GIB, 0..GIB, 0u64..4, any::<bool>()), 1..40),
+    ) {
+        let mut book = book();
+        let (mut own, mut last) = ((0u64, 0u64), 0);
+        let price = Price::new(1000).unwrap();
+        let mut held = None;
+        for (up, down, more_up, more_down, seq, holds) in steps {
+            own = (own.0 + more_up, own.1 + more_down);
+            let asked = Ask { seq, last: held, ..ask(up, down) };
+            if let Ok(Decision::Sign { voucher, bytes }) = book.consider(&asked, own, Instant::now()) {
+                prop_assert!(bytes.0 <= own.0 && bytes.1 <= own.1);
+                prop_assert!(voucher.amount > last);
+                prop_assert!(voucher.amount <= price.amount_of(own.0, own.1).unwrap());
+                last = voucher.amount;
+                let signed = voucher.sign(&asked.domain, &key());
+                book.record(Paid { signed, bytes, accepted: holds });
+                if holds {
+                    held = Some(signed);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Why one tunnel could not be opened, in the terms of the relay's answer (RFC 9209) and of the
+//! application's protocol.
+
+use std::fmt;
+
+use http::{HeaderMap, StatusCode};
+
+/// A tunnel that was not opened, and whose fault that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) cause: Cause,
+    /// The relay's status, when it answered.
+    pub(crate) status: Option<StatusCode>,
+    /// Its `Proxy-Status` field, or what went wrong on the way to it.
+    pub(crate) detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The exit's policy forbids the target.
+    Prohibited,
+    /// The target refused the connection.
+    ConnectionRefused,
+    /// The name does not resolve, or the target is gone.
+    HostUnreachable,
+    /// No route from the exit.
+    NetworkUnreachable,
+    /// DNS or the target did not answer in time.
+    TimedOut,
+    /// The relay does not accept our token.
+    Unauthorized,
+    /// The relay is full or our credit is used up.
+    Busy,
+    /// The connection to the relay is down, or the local tables are full.
+    RelayUnavailable,
+    /// Anything else the relay said.
+    Other,
+}
+
+/// Enough for every registered error and its details; the rest is not shown.
+const DETAIL_BYTES_MAX: usize = 512;
+
+impl Refusal {
+    /// From a response that is not 2xx.
+    pub(crate) fn from_response(status: StatusCode, headers: &HeaderMap) -> Refusal {
+        let field = headers.get("proxy-status").and_then(|value| value.to_str().ok()).unwrap_or("");
+        let mut detail = field.to_owned();
+        detail.truncate(DETAIL_BYTES_MAX);
+        let cause = proxy_error(field).and_then(cause_of_error).unwrap_or(cause_of_status(status));
+        Refusal { cause, status: Some(status), detail }
+    }
+
+    pub(crate) fn unavailable(detail: impl fmt::Display) -> Refusal {
+        Refusal { cause: Cause::RelayUnavailable, status: None, detail: detail.to_string() }
+    }
+
+    /// The reply code of RFC 1928 section 6.
+    pub(crate) fn socks_reply(&self) -> u8 {
+        match self.cause {
+            Cause::Prohibited => 0x02,
+            Cause::NetworkUnreachable => 0x03,
+            Cause::HostUnreachable => 0x04,
+            Cause::ConnectionRefused => 0x05,
+            // "TTL expired" is the closest RFC 1928 has to a timeout, and what clients show as one.
+            Cause::TimedOut => 0x06,
+            Cause::Unauthorized | Cause::Busy | Cause::RelayUnavailable | Cause::Other => 0x01,
+        }
+    }
+
+    /// The status for an HTTP proxy client. A 401 or 407 of the relay is about *our* token: handed
+    /// on, it would make a browser ask its user for a password.
+    pub(crate) fn http_status(&self) -> StatusCode {
+        match self.cause {
+            Cause::Unauthorized => StatusCode::BAD_GATEWAY,
+            Cause::RelayUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => self.status.unwrap_or(StatusCode::BAD_GATEWAY),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.cause {
+            Cause::Prohibited => "the exit's policy forbids this target",
+            Cause::ConnectionRefused => "the target refused the connection",
+            Cause::HostUnreachable => "the target does not exist or can't be reached",
+            Cause::NetworkUnreachable => "the exit has no route to the target",
+            Cause::TimedOut => "the target or its name server did not answer in time",
+            Cause::Unauthorized => "the relay refused the token; check the configured token",
+            Cause::Busy => "the relay takes no more from this grant now",
+            Cause::RelayUnavailable => "no working connection to the relay",
+            Cause::Other => "the relay refused the tunnel",
+        })?;
+        if let Some(status) = self.status {
+            write!(f, " (relay: {})", status.as_u16())?;
+        }
+        if !self.detail.is_empty() {
+            write!(f, " [{}]", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+/// The `error` parameter of the last list member that has one: the member nearest to us.
+fn proxy_error(field: &str) -> Option<&str> {
+    let mut found = None;
+    let mut quoted = false;
+    let parameters = field.split(|c| {
+        quoted ^= c == '"';
+        !quoted && (c == ';' || c == ',')
+    });
+    for parameter in parameters {
+        if let Some(value) = parameter.trim().strip_prefix("error=") {
+            found = Some(value.trim_end());
+        }
+    }
+    found
+}
+
+/// Registered in RFC 9209 section 2.3.
+fn cause_of_error(error: &str) -> Option<Cause> {
+    Some(match error {
+        "destination_ip_prohibited" | "http_request_denied" => Cause::Prohibited,
+        "connection_refused" => Cause::ConnectionRefused,
+        "dns_error" | "destination_not_found" | "destination_unavailable" => Cause::HostUnreachable,
+        "destination_ip_unroutable" => Cause::NetworkUnreachable,
+        "dns_timeout" | "connection_timeout" => Cause::TimedOut,
+        "connection_limit_reached" => Cause::Busy,
+        "connection_terminated" => Cause::ConnectionRefused,
+        _ => return None,
+    })
+}
+
+fn cause_of_status(status: StatusCode) -> Cause {
+    match status.as_u16() {
+        401 | 407 => Cause::Unauthorized,
+        402 | 429 | 503 => Cause::Busy,
+        403 => Cause::Prohibited,
+        504 => Cause::TimedOut,
+        _ => Cause::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, proxy_status: &str) -> Refusal {
+        let mut headers = HeaderMap::new();
+        headers.insert("proxy-status", proxy_status.parse().unwrap());
+        Refusal::from_response(StatusCode::from_u16(status).unwrap(), &headers)
+    }
+
+    #[test]
+    fn replies_follow_the_proxy_status_error_before_the_status() {
+        for (status, proxy_status, reply, http) in [
+            (403, "weir; error=destination_ip_prohibited", 0x02, 403),
+            (502, "weir; error=destination_ip_prohibited", 0x02, 502),
+            (502, "weir; error=connection_refused", 0x05, 502),
+            (502, "weir;error=dns_error;rcode=\"NXDOMAIN\"", 0x04, 502),
+            (502, "weir; error=destination_ip_unroutable", 0x03, 502),
+            (504, "weir; error=connection_timeout", 0x06, 504),
+            (504, "", 0x06, 504),
+            (407, "", 0x01, 502),
+            (429, "", 0x01, 429),
+            (500, "weir; error=proxy_internal_error", 0x01, 500),
+            (502, "far; error=connection_refused, weir; error=dns_error", 0x04, 502),
+            (502, "weir; details=\"; error=dns_error\"; error=connection_refused", 0x05, 502),
+        ] {
+            let refusal = refusal(status, proxy_status);
+            assert_eq!(refusal.socks_reply(), reply, "{status} {proxy_status:?}");
+            assert_eq!(refusal.http_status().as_u16(), http, "{status} {proxy_status:?}");
+        }
+    }
+}
