@@ -1,0 +1,290 @@
+//! From planned to final, one journaled step at a time.
+
+use std::time::{Duration, Instant};
+
+use alloy::consensus::TxEip1559;
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{B256, Bytes, TxKind, U256};
+use alloy::rpc::types::TransactionReceipt;
+use alloy::sol_types::SolEvent;
+use tracing::warn;
+use weir_usage::{ChannelId, Digest};
+
+use super::contracts::{self, IExitEscrow};
+use super::outbox::{ATTEMPTS_MAX, Intent, State};
+use super::rpc::{Fees, Sent};
+use super::{Driver, SentAt};
+use crate::error::Error;
+use crate::journal::entry::{Action, ClaimedRow, Step};
+
+/// A transaction that isn't mined is sent again that often: nodes forget.
+const RESEND: Duration = Duration::from_secs(30);
+
+impl Driver {
+    /// Moves every open intent as far as the chain allows. `head` is the newest block.
+    pub(super) async fn advance(&mut self, head: u64) -> Result<(), Error> {
+        let ids: Vec<u64> = self.past.outbox.open().map(|i| i.id).collect();
+        for id in ids {
+            let Some(intent) = self.past.outbox.get(id).cloned() else { continue };
+            if intent.nonce.is_some() {
+                self.follow(intent, head).await?;
+                continue;
+            }
+            // One transaction under way at a time: then the account's nonce on chain says where to
+            // go on, and a stuck transaction can't be overtaken by the ones behind it.
+            let waiting = |i: &Intent| matches!(i.state, State::Signed | State::Broadcast);
+            if !self.past.outbox.open().any(waiting) {
+                self.sign_first(intent).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Signs the first transaction of an intent and sends it.
+    async fn sign_first(&mut self, intent: Intent) -> Result<(), Error> {
+        let to = match intent.action {
+            Action::Anchor { .. } => self.config.anchor,
+            _ => Some(self.config.domain.escrow),
+        };
+        let Some(to) = to else {
+            let reason = "no anchor contract is configured any more".into();
+            return self.step(intent.id, Step::Abandoned { reason }).await;
+        };
+        let to = contracts::address(to);
+        let input = contracts::input(&intent.action);
+        let gas = match self.rpc.estimate(self.address(), to, input.clone()).await {
+            Ok(gas) => gas,
+            Err(Error::Transaction { reason, .. }) => {
+                self.pause(intent.kind());
+                return self.step(intent.id, Step::Abandoned { reason }).await;
+            }
+            Err(other) => return Err(other),
+        };
+        let fees = self.affordable(self.rpc.fees().await?)?;
+        let nonce = self.free_nonce().await?;
+        self.sign(intent.id, self.transaction(nonce, gas, fees, to, input)).await
+    }
+
+    /// Looks where a signed intent is, and sends it again or pays more if it is nowhere.
+    async fn follow(&mut self, intent: Intent, head: u64) -> Result<(), Error> {
+        if let Some((hash, receipt)) = self.receipt(&intent).await? {
+            let block = receipt.block_number.unwrap_or(head);
+            let mined = State::Mined { hash, block };
+            if intent.state != mined {
+                self.step(intent.id, Step::Mined { hash, block }).await?;
+            }
+            if head.saturating_sub(block) >= self.config.confirmations {
+                if !receipt.status() {
+                    self.pause(intent.kind());
+                }
+                self.step(intent.id, outcome(&intent, hash, block, &receipt)).await?;
+            }
+            return Ok(());
+        }
+        if matches!(intent.state, State::Mined { .. }) {
+            self.step(intent.id, Step::Unmined).await?;
+        }
+        if self.nonce_is_gone(&intent, head).await? {
+            self.pause(intent.kind());
+            return self.step(intent.id, Step::Replaced).await;
+        }
+        let now = Instant::now();
+        let at = *self.sent.entry(intent.id).or_insert(SentAt { made: now, sent: None });
+        if at.sent.is_none_or(|sent| sent.elapsed() >= RESEND) {
+            self.send(&intent).await?;
+        } else if at.made.elapsed() >= self.config.stuck_after
+            && intent.attempts.len() < ATTEMPTS_MAX
+        {
+            self.pay_more(&intent).await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces a stuck transaction by one with the same nonce and a higher fee.
+    async fn pay_more(&mut self, intent: &Intent) -> Result<(), Error> {
+        let (Some(nonce), Some(last)) = (intent.nonce, intent.attempts.last()) else {
+            return Ok(());
+        };
+        let current = self.rpc.fees().await?;
+        // Nodes want at least 10 % more, for the fee and for the tip, and round as they like.
+        let floor = last.max_fee_per_gas.saturating_mul(9) / 8 + 1;
+        let fees = Fees { max_fee: current.max_fee.max(floor), tip: current.tip.max(floor / 2) };
+        if fees.max_fee > self.config.fee_ceiling_wei {
+            warn!(id = intent.id, fee = fees.max_fee, "stuck, and the fee ceiling forbids more");
+            self.sent.insert(intent.id, SentAt { made: Instant::now(), sent: None });
+            return Ok(());
+        }
+        let to = match intent.action {
+            Action::Anchor { .. } => self.config.anchor.unwrap_or(self.config.domain.escrow),
+            _ => self.config.domain.escrow,
+        };
+        let to = contracts::address(to);
+        let input = contracts::input(&intent.action);
+        let gas = self.rpc.estimate(self.address(), to, input.clone()).await?;
+        warn!(id = intent.id, fee = fees.max_fee, "stuck; paying more with the same nonce");
+        self.sign(intent.id, self.transaction(nonce, gas, fees, to, input)).await
+    }
+
+    /// Signs, journals, and only then sends.
+    async fn sign(&mut self, id: u64, tx: TxEip1559) -> Result<(), Error> {
+        let (nonce, max_fee_per_gas) = (tx.nonce, tx.max_fee_per_gas);
+        let signed = self.wallet.sign(tx)?;
+        let raw = Bytes::from(signed.raw).to_string();
+        self.step(id, Step::Signed { nonce, hash: signed.hash, raw, max_fee_per_gas }).await?;
+        self.sent.insert(id, SentAt { made: Instant::now(), sent: None });
+        match self.past.outbox.get(id).cloned() {
+            Some(intent) => self.send(&intent).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the newest transaction of an intent.
+    async fn send(&mut self, intent: &Intent) -> Result<(), Error> {
+        let Some(newest) = intent.attempts.last() else { return Ok(()) };
+        let raw: Bytes = newest.raw.parse().map_err(|_| Error::Contradiction {
+            offset: 0,
+            detail: format!("the transaction of intent {} is not hexadecimal", intent.id),
+        })?;
+        let answer = self.rpc.send_raw(&raw).await?;
+        if let Some(at) = self.sent.get_mut(&intent.id) {
+            at.sent = Some(Instant::now());
+        }
+        match answer {
+            Sent::Taken if intent.state == State::Signed => {
+                self.step(intent.id, Step::Broadcast { hash: newest.hash }).await
+            }
+            Sent::Taken => Ok(()),
+            Sent::Refused(reason) => {
+                warn!(id = intent.id, kind = intent.kind(), reason, "the node refuses it for now");
+                Ok(())
+            }
+        }
+    }
+
+    async fn receipt(
+        &self,
+        intent: &Intent,
+    ) -> Result<Option<(Digest, TransactionReceipt)>, Error> {
+        for attempt in intent.attempts.iter().rev() {
+            if let Some(receipt) = self.rpc.receipt(B256::from(attempt.hash.0)).await? {
+                return Ok(Some((attempt.hash, receipt)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the nonce was used, deep enough to stay, and not by one of ours.
+    async fn nonce_is_gone(&self, intent: &Intent, head: u64) -> Result<bool, Error> {
+        let Some(nonce) = intent.nonce else { return Ok(false) };
+        let deep = BlockNumberOrTag::Number(head.saturating_sub(self.config.confirmations));
+        if self.rpc.nonce(self.address(), deep).await? <= nonce {
+            return Ok(false);
+        }
+        // It may have been mined between the two questions.
+        Ok(self.receipt(intent).await?.is_none())
+    }
+
+    /// The nonce for a new intent, when none of ours is waiting to be mined.
+    async fn free_nonce(&self) -> Result<u64, Error> {
+        let latest = self.rpc.nonce(self.address(), BlockNumberOrTag::Latest).await?;
+        let pending = self.rpc.nonce(self.address(), BlockNumberOrTag::Pending).await?;
+        let chain = latest.max(pending);
+        match self.past.outbox.next_nonce() {
+            // All of ours are mined, so a node that knows less of them is behind or elsewhere.
+            Some(ours) if chain < ours => Err(Error::Rpc {
+                call: "eth_getTransactionCount",
+                rpc: self.rpc.shown().into(),
+                reason: format!(
+                    "the next nonce is {chain}, but the journal has used up to {}: the node is \
+                     behind, or its chain was reset",
+                    ours - 1
+                ),
+            }),
+            Some(ours) if chain > ours => {
+                warn!(chain, ours, "somebody else uses this wallet; give the sidecar its own");
+                Ok(chain)
+            }
+            _ => Ok(chain),
+        }
+    }
+
+    /// Caps the fee at the ceiling; an error if the chain wants more than that right now.
+    fn affordable(&self, fees: Fees) -> Result<Fees, Error> {
+        let ceiling = self.config.fee_ceiling_wei;
+        let base = fees.max_fee.saturating_sub(fees.tip) / 2;
+        let leaving = self.chain.channels.values().any(|c| c.withdrawing);
+        // A payer who leaves takes more than any fee.
+        if leaving || fees.max_fee <= ceiling {
+            return Ok(fees);
+        }
+        if base.saturating_add(fees.tip) > ceiling {
+            return Err(Error::Transaction {
+                action: "signing".into(),
+                reason: format!("the chain wants {base} wei per gas, the ceiling is {ceiling}"),
+            });
+        }
+        Ok(Fees { max_fee: ceiling, tip: fees.tip })
+    }
+
+    fn transaction(
+        &self,
+        nonce: u64,
+        gas: u64,
+        fees: Fees,
+        to: alloy::primitives::Address,
+        input: Bytes,
+    ) -> TxEip1559 {
+        TxEip1559 {
+            chain_id: self.config.domain.chain_id,
+            nonce,
+            // The estimate is for the state of now; a fifth more covers what changes until then.
+            gas_limit: gas.saturating_add(gas / 5),
+            max_fee_per_gas: fees.max_fee,
+            max_priority_fee_per_gas: fees.tip.min(fees.max_fee),
+            to: TxKind::Call(to),
+            value: U256::ZERO,
+            access_list: Default::default(),
+            input,
+        }
+    }
+}
+
+/// The last step of a mined intent, with what the contract said.
+fn outcome(intent: &Intent, hash: Digest, block: u64, receipt: &TransactionReceipt) -> Step {
+    let mut claimed = Vec::new();
+    let mut settled = 0u128;
+    for log in receipt.inner.logs() {
+        let log = &log.inner;
+        if let Ok(event) = IExitEscrow::Claimed::decode_log(log) {
+            claimed.push(ClaimedRow {
+                channel: ChannelId(event.channelId.0),
+                lane: event.lane,
+                paid: event.paid,
+                total: event.claimed,
+                skipped: String::new(),
+            });
+        } else if let Ok(event) = IExitEscrow::ClaimSkipped::decode_log(log) {
+            claimed.push(ClaimedRow {
+                channel: ChannelId(event.channelId.0),
+                lane: event.lane,
+                paid: 0,
+                total: 0,
+                skipped: contracts::skip_reason(event.reason).into(),
+            });
+        } else if let Ok(event) = IExitEscrow::Settled::decode_log(log) {
+            settled = settled.saturating_add(u128::try_from(event.amount).unwrap_or(u128::MAX));
+        }
+    }
+    if !matches!(intent.action, Action::Claim { .. }) {
+        claimed.clear();
+    }
+    Step::Final {
+        hash,
+        block,
+        success: receipt.status(),
+        gas_used: receipt.gas_used,
+        gas_price: receipt.effective_gas_price,
+        claimed,
+        settled,
+    }
+}

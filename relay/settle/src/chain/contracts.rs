@@ -1,0 +1,130 @@
+//! The contracts' functions and events that the sidecar uses; the sources are in
+//! `deploy/contracts`.
+
+use alloy::primitives::{Address, B256, Bytes};
+use alloy::sol;
+use alloy::sol_types::SolCall;
+
+use crate::journal::entry::{Action, ClaimRow};
+
+sol! {
+    #[derive(Debug)]
+    interface IExitEscrow {
+        struct Voucher {
+            bytes32 channelId;
+            uint32 lane;
+            uint128 cumulativeAmount;
+            uint64 seq;
+            bytes32 usageHead;
+        }
+        struct SignedVoucher {
+            Voucher voucher;
+            bytes signature;
+        }
+
+        event Claimed(
+            bytes32 indexed channelId,
+            uint32 indexed lane,
+            address indexed receiver,
+            uint128 paid,
+            uint128 claimed,
+            uint128 cumulativeAmount,
+            uint64 seq,
+            bytes32 usageHead
+        );
+        event ClaimSkipped(
+            bytes32 indexed channelId, uint32 indexed lane, uint64 seq, uint256 row, uint8 reason
+        );
+        event Settled(address indexed receiver, address indexed token, uint256 amount);
+
+        function openChannel(
+            address signer,
+            address receiver,
+            address token,
+            uint64 withdrawDelay,
+            bytes32 salt,
+            uint128 amount
+        ) external returns (bytes32 channelId);
+        function claim(SignedVoucher[] calldata rows) external returns (uint128[] memory paid);
+        function settle(address receiver, address token) external returns (uint256 amount);
+        function channels(bytes32 channelId) external view returns (
+            address payer,
+            uint64 withdrawDelay,
+            address signer,
+            uint64 withdrawAt,
+            address receiver,
+            address token,
+            uint128 balance
+        );
+        function claimed(bytes32 channelId, uint32 lane) external view returns (uint128);
+        function earned(address receiver, address token) external view returns (uint256);
+        function domainSeparator() external view returns (bytes32);
+    }
+
+    #[derive(Debug)]
+    interface IUsageAnchor {
+        function anchor(uint64 epoch, bytes32 root, uint128 total) external;
+        function commitments(address exit, uint64 epoch) external view returns (bytes32);
+    }
+
+    #[derive(Debug)]
+    interface IERC20 {
+        function approve(address spender, uint256 amount) external returns (bool);
+        function balanceOf(address owner) external view returns (uint256);
+        function mint(address to, uint256 amount) external;
+    }
+}
+
+/// `weir-usage`'s address as alloy's.
+pub fn address(address: weir_usage::Address) -> Address {
+    Address::from(address.0)
+}
+
+/// The transaction input of an action.
+pub fn input(action: &Action) -> Bytes {
+    match action {
+        Action::Claim { rows } => {
+            IExitEscrow::claimCall { rows: rows.iter().map(signed_voucher).collect() }
+                .abi_encode()
+                .into()
+        }
+        Action::Settle { receiver, token } => {
+            IExitEscrow::settleCall { receiver: address(*receiver), token: address(*token) }
+                .abi_encode()
+                .into()
+        }
+        Action::Anchor { epoch, root, total } => {
+            IUsageAnchor::anchorCall { epoch: *epoch, root: B256::from(root.0), total: *total }
+                .abi_encode()
+                .into()
+        }
+    }
+}
+
+fn signed_voucher(row: &ClaimRow) -> IExitEscrow::SignedVoucher {
+    IExitEscrow::SignedVoucher {
+        voucher: IExitEscrow::Voucher {
+            channelId: B256::from(row.channel.0),
+            lane: row.lane,
+            cumulativeAmount: row.amount,
+            seq: row.seq,
+            usageHead: B256::from(row.usage_head.0),
+        },
+        signature: Bytes::copy_from_slice(&row.signature.0),
+    }
+}
+
+/// The escrow's `Skip` in words.
+pub fn skip_reason(code: u8) -> &'static str {
+    match code {
+        0 => "paid",
+        1 => "unknown channel",
+        2 => "signature length",
+        3 => "high s",
+        4 => "recovery byte",
+        5 => "wrong signer",
+        6 => "nothing owed",
+        7 => "no balance",
+        _ => "unknown reason",
+    }
+}

@@ -1,0 +1,71 @@
+//! Transactions of the command line (`deploy`, `channel open`): sent once, waited for, not in the
+//! outbox. A human sees the outcome and decides what to do next.
+
+use std::time::{Duration, Instant};
+
+use alloy::consensus::TxEip1559;
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::rpc::types::TransactionReceipt;
+
+use super::rpc::{self, Rpc, Sent};
+use crate::error::Error;
+use crate::keys::Wallet;
+
+/// Between two looks for a receipt.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Sends one transaction (`to` = `None` creates a contract) and waits until it is mined.
+///
+/// # Errors
+/// [`Error::Transaction`] if it would revert, reverts, is refused, or isn't mined in `patience`.
+pub async fn send(
+    rpc: &Rpc,
+    wallet: &Wallet,
+    action: &str,
+    to: Option<Address>,
+    input: Bytes,
+    patience: Duration,
+) -> Result<TransactionReceipt, Error> {
+    let fail = |reason: String| Error::Transaction { action: action.into(), reason };
+    let gas = rpc
+        .estimate_request(rpc::request(wallet.address(), to, input.clone()))
+        .await
+        .map_err(|e| match e {
+            Error::Transaction { reason, .. } => fail(reason),
+            other => other,
+        })?;
+    let fees = rpc.fees().await?;
+    let tx = TxEip1559 {
+        chain_id: rpc.chain_id().await?,
+        nonce: rpc.nonce(wallet.address(), BlockNumberOrTag::Pending).await?,
+        gas_limit: gas.saturating_add(gas / 5),
+        max_fee_per_gas: fees.max_fee,
+        max_priority_fee_per_gas: fees.tip.min(fees.max_fee),
+        to: to.map_or(TxKind::Create, TxKind::Call),
+        value: U256::ZERO,
+        access_list: Default::default(),
+        input,
+    };
+    let signed = wallet.sign(tx)?;
+    if let Sent::Refused(reason) = rpc.send_raw(&signed.raw).await? {
+        return Err(fail(reason));
+    }
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(receipt) = rpc.receipt(B256::from(signed.hash.0)).await? {
+            if receipt.status() {
+                return Ok(receipt);
+            }
+            return Err(fail(format!("transaction {} reverted", signed.hash)));
+        }
+        if Instant::now() >= deadline {
+            return Err(fail(format!(
+                "transaction {} isn't mined after {} s; look for it before trying again",
+                signed.hash,
+                patience.as_secs()
+            )));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

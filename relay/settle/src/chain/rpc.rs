@@ -1,0 +1,263 @@
+//! One JSON-RPC endpoint: every call has a time limit, reads are retried, and errors say what was
+//! asked of whom.
+
+use std::future::Future;
+use std::time::Duration;
+
+use alloy::eips::BlockNumberOrTag;
+use alloy::network::{Ethereum, TransactionBuilder};
+use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::providers::{Provider, RootProvider};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::sol_types::SolCall;
+use alloy::transports::{RpcError, TransportError};
+
+use crate::config::ChainConfig;
+use crate::error::Error;
+
+/// Attempts of a call that only reads.
+const ATTEMPTS: u32 = 3;
+/// Before the second attempt; doubled before each further one.
+const BACKOFF: Duration = Duration::from_millis(250);
+/// The tip when a node has no opinion.
+const DEFAULT_TIP_WEI: u128 = 1_000_000_000;
+
+/// A node.
+#[derive(Debug, Clone)]
+pub struct Rpc {
+    provider: RootProvider<Ethereum>,
+    shown: String,
+    timeout: Duration,
+}
+
+/// What a transaction should offer now, in wei per gas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fees {
+    /// `maxFeePerGas`.
+    pub max_fee: u128,
+    /// `maxPriorityFeePerGas`.
+    pub tip: u128,
+}
+
+/// What a node said to a raw transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// It has it.
+    Taken,
+    /// It refuses it, and would again: its nonce is used, its fee too low, its sender too poor.
+    Refused(String),
+}
+
+impl Rpc {
+    /// An endpoint; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] for a URL that isn't one.
+    pub fn new(url: &str, connect: Duration, request: Duration) -> Result<Self, Error> {
+        let shown = without_credentials(url);
+        let fail = |reason: String| Error::Rpc { call: "connect", rpc: shown.clone(), reason };
+        let parsed = url.parse().map_err(|e| fail(format!("not a URL: {e}")))?;
+        // The process-wide TLS provider; that somebody set it before is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .connect_timeout(connect)
+            .timeout(request)
+            .build()
+            .map_err(|e| fail(e.to_string()))?;
+        let client = RpcClient::new_http_with_client(client, parsed);
+        Ok(Self { provider: RootProvider::new(client), shown, timeout: request })
+    }
+
+    /// The endpoint of a configuration.
+    ///
+    /// # Errors
+    /// As [`Rpc::new`].
+    pub fn of(config: &ChainConfig) -> Result<Self, Error> {
+        Self::new(&config.rpc, config.connect_timeout, config.request_timeout)
+    }
+
+    /// The endpoint, without credentials.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// `eth_chainId`.
+    pub async fn chain_id(&self) -> Result<u64, Error> {
+        self.read("eth_chainId", || async { self.provider.get_chain_id().await }).await
+    }
+
+    /// `eth_blockNumber`.
+    pub async fn block_number(&self) -> Result<u64, Error> {
+        self.read("eth_blockNumber", || async { self.provider.get_block_number().await }).await
+    }
+
+    /// `eth_getCode`.
+    pub async fn code(&self, at: Address) -> Result<Bytes, Error> {
+        self.read("eth_getCode", || async { self.provider.get_code_at(at).await }).await
+    }
+
+    /// `eth_getBalance`, in wei.
+    pub async fn balance(&self, of: Address) -> Result<u128, Error> {
+        let balance =
+            self.read("eth_getBalance", || async { self.provider.get_balance(of).await }).await?;
+        Ok(u128::try_from(balance).unwrap_or(u128::MAX))
+    }
+
+    /// `eth_getTransactionCount`: the next nonce as of a block.
+    pub async fn nonce(&self, of: Address, block: BlockNumberOrTag) -> Result<u64, Error> {
+        self.read("eth_getTransactionCount", || async {
+            self.provider.get_transaction_count(of).block_id(block.into()).await
+        })
+        .await
+    }
+
+    /// `eth_getTransactionReceipt`; `None` if it isn't in a block.
+    pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
+        self.read("eth_getTransactionReceipt", || async {
+            self.provider.get_transaction_receipt(hash).await
+        })
+        .await
+    }
+
+    /// `eth_estimateGas`; [`Error::Transaction`] if it would revert.
+    pub async fn estimate(&self, from: Address, to: Address, input: Bytes) -> Result<u64, Error> {
+        let request = request(from, Some(to), input);
+        self.estimate_request(request).await
+    }
+
+    /// `eth_estimateGas` of any transaction.
+    pub async fn estimate_request(&self, request: TransactionRequest) -> Result<u64, Error> {
+        let attempt = self.provider.estimate_gas(request).into_future();
+        match self.timed("eth_estimateGas", attempt).await? {
+            Ok(gas) => Ok(gas),
+            Err(RpcError::ErrorResp(e)) => {
+                Err(Error::Transaction { action: "eth_estimateGas".into(), reason: e.to_string() })
+            }
+            Err(e) => Err(self.error("eth_estimateGas", &e)),
+        }
+    }
+
+    /// What to offer now: twice the base fee, so that it stays good for half a dozen full blocks.
+    pub async fn fees(&self) -> Result<Fees, Error> {
+        let block = self
+            .read("eth_getBlockByNumber", || async {
+                self.provider.get_block_by_number(BlockNumberOrTag::Latest).await
+            })
+            .await?;
+        let base = block.and_then(|b| b.header.base_fee_per_gas).map_or(0, u128::from);
+        let tip = self
+            .read("eth_maxPriorityFeePerGas", || async {
+                match self.provider.get_max_priority_fee_per_gas().await {
+                    Err(RpcError::ErrorResp(_)) => Ok(DEFAULT_TIP_WEI),
+                    other => other,
+                }
+            })
+            .await?;
+        Ok(Fees { max_fee: base.saturating_mul(2).saturating_add(tip), tip })
+    }
+
+    /// `eth_sendRawTransaction`. A transaction that the node already has counts as taken.
+    pub async fn send_raw(&self, raw: &[u8]) -> Result<Sent, Error> {
+        let call = "eth_sendRawTransaction";
+        let attempt = async { self.provider.send_raw_transaction(raw).await.map(drop) };
+        match self.timed(call, attempt).await? {
+            Ok(()) => Ok(Sent::Taken),
+            Err(RpcError::ErrorResp(e)) => {
+                let message = e.message.to_lowercase();
+                // Nodes agree on the meaning, not on the words (geth, reth, anvil, nethermind).
+                let known =
+                    ["already known", "already imported", "alreadyknown", "known transaction"];
+                if known.iter().any(|k| message.contains(k)) {
+                    Ok(Sent::Taken)
+                } else {
+                    Ok(Sent::Refused(e.message.to_string()))
+                }
+            }
+            Err(e) => Err(self.error(call, &e)),
+        }
+    }
+
+    /// `eth_call` of a contract function.
+    pub async fn view<C: SolCall>(&self, to: Address, call: C) -> Result<C::Return, Error> {
+        let input: Bytes = call.abi_encode().into();
+        let output = self
+            .read("eth_call", || async {
+                self.provider.call(request(Address::ZERO, Some(to), input.clone())).await
+            })
+            .await?;
+        C::abi_decode_returns(&output).map_err(|e| Error::Rpc {
+            call: "eth_call",
+            rpc: self.shown.clone(),
+            reason: format!("{} at {to} answered something else: {e}", C::SIGNATURE),
+        })
+    }
+
+    async fn read<T, F>(&self, call: &'static str, attempt: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, TransportError>>,
+    {
+        let mut backoff = BACKOFF;
+        for round in 1.. {
+            let error = match self.timed(call, attempt()).await {
+                Ok(Ok(value)) => return Ok(value),
+                // The node understood and said no: asking again won't help.
+                Ok(Err(e @ RpcError::ErrorResp(_))) => return Err(self.error(call, &e)),
+                Ok(Err(e)) => self.error(call, &e),
+                Err(timeout) => timeout,
+            };
+            if round == ATTEMPTS {
+                return Err(error);
+            }
+            tokio::time::sleep(backoff).await;
+            backoff *= 2;
+        }
+        unreachable!("the loop returns on its last round")
+    }
+
+    async fn timed<T>(
+        &self,
+        call: &'static str,
+        attempt: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<Result<T, TransportError>, Error> {
+        tokio::time::timeout(self.timeout, attempt).await.map_err(|_| Error::Rpc {
+            call,
+            rpc: self.shown.clone(),
+            reason: format!("no answer within {} s", self.timeout.as_secs()),
+        })
+    }
+
+    fn error(&self, call: &'static str, error: &TransportError) -> Error {
+        use std::error::Error as _;
+        let mut reason = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            if !reason.contains(&text) {
+                reason = format!("{reason}: {text}");
+            }
+            cause = inner.source();
+        }
+        Error::Rpc { call, rpc: self.shown.clone(), reason }
+    }
+}
+
+/// A transaction request.
+pub fn request(from: Address, to: Option<Address>, input: Bytes) -> TransactionRequest {
+    let request = TransactionRequest::default().with_from(from).with_input(input);
+    match to {
+        Some(to) => request.with_to(to).with_value(U256::ZERO),
+        None => request.into_create(),
+    }
+}
+
+/// Providers put API keys into the path, the query or the user part of the URL.
+fn without_credentials(url: &str) -> String {
+    match url.parse::<reqwest::Url>() {
+        Ok(url) => {
+            let port = url.port().map_or(String::new(), |p| format!(":{p}"));
+            format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?"))
+        }
+        Err(_) => "the configured URL".into(),
+    }
+}

@@ -1,0 +1,133 @@
+//! A copy of the chain's state for everybody who only looks.
+
+use serde::Serialize;
+
+use super::Driver;
+use super::outbox::{Intent, Outbox, State};
+use super::rpc::Rpc;
+use crate::error::Error;
+use crate::keys::Wallet;
+
+/// The state as of the last look at the chain.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChainView {
+    /// The endpoint, without credentials.
+    pub rpc: String,
+    /// Whether the last look succeeded.
+    pub reachable: bool,
+    /// Why it didn't.
+    pub error: Option<String>,
+    /// Newest block seen.
+    pub block: u64,
+    /// When the chain last answered, Unix time in milliseconds; 0 for never.
+    pub last_ok_ms: u64,
+    /// Who pays for gas.
+    pub wallet: String,
+    /// What it has, in wei.
+    pub wallet_wei: Option<u128>,
+    /// Whether that is below the configured floor.
+    pub wallet_low: bool,
+    /// Claimed and not yet pulled, over all receivers and tokens, in token units.
+    pub earned: u128,
+    /// Intents with something left to do, oldest first.
+    pub open: Vec<IntentView>,
+    /// Intents that are done, newest first; a few.
+    pub done: Vec<IntentView>,
+}
+
+/// How far an intent got.
+#[derive(Debug, Clone, Serialize)]
+pub struct IntentView {
+    /// Its number.
+    pub id: u64,
+    /// claim, settle or anchor.
+    pub kind: &'static str,
+    /// planned, signed, broadcast, mined, final, abandoned or replaced.
+    pub state: &'static str,
+    /// Its account nonce.
+    pub nonce: Option<u64>,
+    /// Hashes of its transactions, oldest first.
+    pub transactions: Vec<String>,
+    /// Gas it took.
+    pub gas_used: Option<u64>,
+    /// False if it reverted.
+    pub success: Option<bool>,
+}
+
+/// Finished intents that `status` shows.
+const DONE_SHOWN: usize = 10;
+
+impl ChainView {
+    pub(super) fn new(rpc: &Rpc, wallet: &Wallet, outbox: &Outbox) -> Self {
+        Self {
+            rpc: rpc.shown().into(),
+            reachable: false,
+            error: None,
+            block: 0,
+            last_ok_ms: 0,
+            wallet: wallet.address().to_string(),
+            wallet_wei: None,
+            wallet_low: false,
+            earned: 0,
+            open: outbox.open().map(IntentView::of).collect(),
+            done: last_done(outbox),
+        }
+    }
+}
+
+impl IntentView {
+    /// Shows an intent.
+    pub fn of(intent: &Intent) -> Self {
+        let outcome = match &intent.state {
+            State::Final(outcome) => Some(outcome),
+            _ => None,
+        };
+        Self {
+            id: intent.id,
+            kind: intent.kind(),
+            state: intent.state_name(),
+            nonce: intent.nonce,
+            transactions: intent.attempts.iter().map(|a| a.hash.to_string()).collect(),
+            gas_used: outcome.map(|o| o.gas_used),
+            success: outcome.map(|o| o.success),
+        }
+    }
+}
+
+impl Driver {
+    /// Publishes the state after a good look.
+    pub(super) fn show(&self, head: u64) {
+        let wallet_wei = self.chain.wallet_wei;
+        self.view.send_modify(|view| {
+            *view = std::sync::Arc::new(ChainView {
+                reachable: true,
+                error: None,
+                block: head,
+                last_ok_ms: crate::now_ms(),
+                wallet_wei,
+                wallet_low: wallet_wei.is_some_and(|wei| wei < self.config.low_balance_wei),
+                earned: self.chain.earned.values().fold(0, |sum, e| sum.saturating_add(*e)),
+                ..ChainView::new(&self.rpc, &self.wallet, &self.past.outbox)
+            });
+        });
+    }
+
+    /// Publishes that a look failed; what was seen before stays.
+    pub(super) fn fail(&self, error: &Error) {
+        self.view.send_modify(|view| {
+            let mut failed = ChainView::clone(view);
+            failed.reachable = false;
+            failed.error = Some(error.to_string());
+            failed.open = self.past.outbox.open().map(IntentView::of).collect();
+            failed.done = last_done(&self.past.outbox);
+            *view = std::sync::Arc::new(failed);
+        });
+    }
+}
+
+fn last_done(outbox: &Outbox) -> Vec<IntentView> {
+    let mut done: Vec<IntentView> = outbox.done().map(IntentView::of).collect();
+    done.reverse();
+    done.truncate(DONE_SHOWN);
+    done
+}

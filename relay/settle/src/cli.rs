@@ -1,0 +1,190 @@
+//! The command line.
+
+mod lab;
+mod operate;
+mod serve;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args as Group, Parser, Subcommand};
+use weir_settle::Error;
+use weir_settle::config::{self, Config};
+use weir_usage::{Address, ChannelId, Digest};
+
+/// Settlement sidecar of a Weir exit.
+#[derive(Debug, Parser)]
+#[command(name = "weir-settle", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar until SIGTERM.
+    Run(ConfigFile),
+    /// Check a configuration file and the key it names, and exit with 78 if it is wrong.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Show channels, exposure, outbox and chain of the running sidecar.
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say where every unit of a channel went, from the journal; works beside a running sidecar.
+    Explain {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The channel's id.
+        channel: ChannelId,
+    },
+    /// Have the running sidecar claim, settle and anchor now, and wait until all of it is final.
+    SettleNow {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Give up waiting after so many seconds; the sidecar goes on.
+        #[arg(long, default_value_t = 600)]
+        timeout_s: u64,
+    },
+    /// Bill a tunnel as the relay counted it, although the kernel counted differently.
+    Waive {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The tunnel: 32 hexadecimal digits, as `explain` shows it.
+        tunnel: String,
+        /// Why; kept in the journal.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Stop counting what a lane owes up to an amount as exposure.
+    WriteOff {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The channel's id.
+        channel: ChannelId,
+        /// The lane.
+        #[arg(long, default_value_t = 0)]
+        lane: u32,
+        /// Cumulative amount in token units.
+        #[arg(long)]
+        amount: u128,
+        /// Why; kept in the journal.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Deploy ExitEscrow and UsageAnchor, and on request a test token.
+    Deploy {
+        #[command(flatten)]
+        chain: Chain,
+        /// Also deploy an ERC-20 that anybody can mint. For labs.
+        #[arg(long)]
+        test_token: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The payer's side of a channel.
+    #[command(subcommand)]
+    Channel(ChannelCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ChannelCommand {
+    /// Open a channel and deposit into it, as the payer whose key is given.
+    Open(Open),
+}
+
+#[derive(Debug, Group)]
+struct Open {
+    #[command(flatten)]
+    chain: Chain,
+    /// The ExitEscrow contract.
+    #[arg(long)]
+    escrow: Address,
+    /// The ERC-20 token.
+    #[arg(long)]
+    token: Address,
+    /// Whose signature makes a voucher.
+    #[arg(long)]
+    signer: Address,
+    /// The exit's payout address.
+    #[arg(long)]
+    receiver: Address,
+    /// Seconds between initiating and finalizing a withdrawal.
+    #[arg(long, default_value_t = 86_400)]
+    withdraw_delay_s: u64,
+    /// Tells apart channels with the same terms; random if left out.
+    #[arg(long)]
+    salt: Option<Digest>,
+    /// Token units to deposit.
+    #[arg(long, default_value_t = 0)]
+    deposit: u128,
+    /// Mint the deposit first; works with the test token only.
+    #[arg(long)]
+    mint: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Group)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(short = 'c', long = "config")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Group)]
+struct Chain {
+    /// JSON-RPC endpoint.
+    #[arg(long)]
+    rpc: String,
+    /// File with the key that signs and pays for gas.
+    #[arg(long)]
+    key_file: PathBuf,
+    /// File with the keystore's password.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match args.command {
+            Command::Run(config) => serve::run(&config.file).await,
+            Command::Check { file } => serve::check(&file),
+            Command::Status { config, json } => operate::status(&load(&config.file)?, json).await,
+            Command::Explain { config, channel } => operate::explain(&load(&config.file)?, channel),
+            Command::SettleNow { config, json, timeout_s } => {
+                operate::settle_now(&load(&config.file)?, json, timeout_s).await
+            }
+            Command::Waive { config, tunnel, reason } => {
+                operate::waive(&load(&config.file)?, &tunnel, reason).await
+            }
+            Command::WriteOff { config, channel, lane, amount, reason } => {
+                operate::write_off(&load(&config.file)?, channel, lane, amount, reason).await
+            }
+            Command::Deploy { chain, test_token, json } => {
+                lab::deploy(&chain, test_token, json).await
+            }
+            Command::Channel(ChannelCommand::Open(open)) => lab::open(&open).await,
+        }
+    })
+}
+
+/// Reads a configuration file; the error lists everything that is wrong with it.
+fn load(path: &Path) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read the configuration", path))?;
+    config::parse(&text).map_err(|problems| Error::Config { path: path.to_owned(), problems })
+}

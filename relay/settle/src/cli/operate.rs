@@ -1,0 +1,136 @@
+//! Commands that talk to a running sidecar, or read its journal.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use weir_settle::chain::Report;
+use weir_settle::config::Config;
+use weir_settle::control::{self, Request};
+use weir_settle::journal::entry::Note;
+use weir_settle::storage::ReadOnly;
+use weir_usage::ChannelId;
+
+pub(super) async fn status(config: &Config, json: bool) -> Result<ExitCode> {
+    let status = control::ask(&config.control, &Request::Status).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print_status(&status);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn explain(config: &Config, channel: ChannelId) -> Result<ExitCode> {
+    let storage = ReadOnly::open(&config.journal)?;
+    print!("{}", weir_settle::explain::explain(config, &storage, channel)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn settle_now(config: &Config, json: bool, timeout_s: u64) -> Result<ExitCode> {
+    let answer = control::ask(&config.control, &Request::SettleNow);
+    let answer = tokio::time::timeout(Duration::from_secs(timeout_s), answer)
+        .await
+        .with_context(|| format!("not final after {timeout_s} s; `status` shows the outbox"))??;
+    let report: Report = serde_json::from_value(answer.clone())?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        for done in &report.transactions {
+            println!("{:7} {} block {} gas {}", done.kind, done.tx, done.block, done.gas_used);
+        }
+        println!("claimed {} units, settled {} units", report.claimed, report.settled);
+        if let (Some(root), Some(epoch)) = (&report.root, report.epoch) {
+            println!("usage root {root} of epoch {epoch}");
+        }
+    }
+    for problem in &report.problems {
+        eprintln!("weir-settle: {problem}");
+    }
+    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+}
+
+pub(super) async fn waive(config: &Config, tunnel: &str, reason: String) -> Result<ExitCode> {
+    let Ok(id) = u128::from_str_radix(tunnel.trim_start_matches("0x"), 16) else {
+        bail!("`{tunnel}` is not a tunnel: up to 32 hexadecimal digits, as `explain` shows them");
+    };
+    let note = Note::Waived { tunnel: format!("{id:032x}"), reason };
+    control::ask(&config.control, &Request::Note(note)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn write_off(
+    config: &Config,
+    channel: ChannelId,
+    lane: u32,
+    amount: u128,
+    reason: String,
+) -> Result<ExitCode> {
+    let note = Note::WrittenOff { channel, lane, amount, reason };
+    control::ask(&config.control, &Request::Note(note)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_status(status: &Value) {
+    let text = |value: &Value| match value {
+        Value::String(s) => s.clone(),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    };
+    println!("exit      {}", text(&status["exit"]));
+    println!("relays    {}", text(&status["relays"]));
+    println!("exposure  {} units used and not signed for", text(&status["exposure"]));
+    println!("unclaimed {} units signed for and not claimed", text(&status["unclaimed"]));
+    let journal = &status["journal"];
+    println!("journal   {} bytes, {} entries", text(&journal["bytes"]), text(&journal["entries"]));
+    if !journal["error"].is_null() {
+        println!("          FAILING: {}", text(&journal["error"]));
+    }
+    let chain = &status["chain"];
+    let reachable = chain["reachable"] == true;
+    println!(
+        "chain     {} {}, block {}",
+        text(&chain["rpc"]),
+        if reachable { "reachable" } else { "NOT REACHABLE" },
+        text(&chain["block"])
+    );
+    if !reachable {
+        println!("          {}", text(&chain["error"]));
+    }
+    println!("wallet    {} {} wei", text(&chain["wallet"]), text(&chain["wallet_wei"]));
+    for lane in status["lanes"].as_array().into_iter().flatten() {
+        println!(
+            "\nchannel   {} lane {} ({})",
+            text(&lane["channel"]),
+            text(&lane["lane"]),
+            text(&lane["funding"])
+        );
+        println!(
+            "          {} bytes up, {} down in {} tunnels",
+            text(&lane["up_bytes"]),
+            text(&lane["down_bytes"]),
+            text(&lane["tunnels"])
+        );
+        println!(
+            "          used {}, asked {}, signed for {}, claimed {}, exposure {}",
+            text(&lane["used"]),
+            text(&lane["asked"]),
+            text(&lane["vouchered"]),
+            text(&lane["claimed"]),
+            text(&lane["exposure"])
+        );
+        if !lane["held_back"].is_null() {
+            println!("          HELD BACK: {}", text(&lane["held_back"]));
+        }
+    }
+    for intent in chain["open"].as_array().into_iter().flatten() {
+        println!(
+            "\noutbox    {} {} {} nonce {}",
+            text(&intent["id"]),
+            text(&intent["kind"]),
+            text(&intent["state"]),
+            text(&intent["nonce"])
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The configuration file: parsed once into values that need no further checks.
+
+mod load;
+mod reader;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use load::parse;
+pub use reader::Problem;
+use weir_usage::{Address, ChannelId, ChannelTerms, Domain, ExitId, Price};
+
+/// Everything that `weir-settle run` needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The exit whose usage is settled; the relay's configuration names the same.
+    pub exit: ExitId,
+    /// The journal file.
+    pub journal: PathBuf,
+    /// The relay's socket.
+    pub socket: PathBuf,
+    /// Permission bits of the relay's socket.
+    pub socket_mode: u32,
+    /// The socket for `status` and `settle-now`; always 0600.
+    pub control: PathBuf,
+    /// Loopback address for `/metrics` and `/status`.
+    pub admin: Option<SocketAddr>,
+    /// The least time between two asks for the same lane.
+    pub ask_interval: Duration,
+    /// The chain and the contracts.
+    pub chain: ChainConfig,
+    /// When to go to the chain.
+    pub policy: Policy,
+    /// How far ledgers A and B may be apart.
+    pub tolerance: Tolerance,
+    /// Who may pay.
+    pub channels: Vec<Channel>,
+}
+
+/// The chain, its contracts and the key that pays for gas.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainConfig {
+    /// JSON-RPC over HTTP(S).
+    pub rpc: String,
+    /// Chain and escrow: the EIP-712 domain of vouchers.
+    pub domain: Domain,
+    /// The `UsageAnchor` contract; without it usage roots stay local.
+    pub anchor: Option<Address>,
+    /// Hexadecimal key or keystore v3 file that signs transactions.
+    pub key_file: PathBuf,
+    /// Password of the keystore.
+    pub password_file: Option<PathBuf>,
+    /// Limit for the TCP and TLS handshakes.
+    pub connect_timeout: Duration,
+    /// Limit for one request.
+    pub request_timeout: Duration,
+    /// Between two looks at the chain.
+    pub poll: Duration,
+    /// Blocks on top of a transaction's own before it counts as final.
+    pub confirmations: u64,
+    /// A transaction that isn't mined for that long gets a higher fee.
+    pub stuck_after: Duration,
+    /// Never offer more than this per gas, in wei.
+    pub fee_ceiling_wei: u128,
+    /// Below this the wallet counts as empty, in wei.
+    pub low_balance_wei: u128,
+}
+
+/// When vouchers are claimed, tokens pulled and roots anchored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Claim once so much is unclaimed over all lanes, in token units.
+    pub claim_threshold: u128,
+    /// Claim what is unclaimed at least so often.
+    pub claim_period: Duration,
+    /// Vouchers in one transaction.
+    pub claim_batch_max: usize,
+    /// Pull claimed tokens to the receiver once there are so many.
+    pub settle_threshold: u128,
+    /// Pull what was claimed at least so often.
+    pub settle_period: Duration,
+    /// Anchor the usage root so often.
+    pub anchor_period: Duration,
+}
+
+/// How far the kernel's count may be from the engine's before no more vouchers are asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tolerance {
+    /// UDP, at close: bytes in either direction.
+    pub udp_bytes: u64,
+    /// TCP, at close: bytes the engine handed to the kernel that a reset kept from being sent.
+    pub tcp_deficit_bytes: u64,
+    /// TCP: retransmissions and headers, in thousandths of the payload.
+    pub tcp_overhead_permille: u64,
+    /// TCP: allowed on top, so that a short tunnel's handshake doesn't trip it.
+    pub tcp_overhead_bytes: u64,
+}
+
+/// A payer's channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Channel {
+    /// Its id on chain, which the terms hash to.
+    pub id: ChannelId,
+    /// The terms it was opened with.
+    pub terms: ChannelTerms,
+    /// Lanes that may be used.
+    pub lanes: Vec<u32>,
+    /// What a GiB costs. It can't change for a lane that was used: open a new lane.
+    pub price: Price,
+}
+
+impl Config {
+    /// The channel with this id.
+    pub fn channel(&self, id: &ChannelId) -> Option<&Channel> {
+        self.channels.iter().find(|c| c.id == *id)
+    }
+}

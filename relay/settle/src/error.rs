@@ -1,0 +1,184 @@
+//! What can go wrong in the sidecar, and whose fault it is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Problem;
+
+/// Every error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or socket operation failed. Operator.
+    #[error("can't {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The journal's storage failed: disk full, I/O error. Operator.
+    #[error("can't {action} (journal): {source}")]
+    Storage {
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Another sidecar runs on this journal. Operator.
+    #[error("{} is in use by another process; one journal has one sidecar", path.display())]
+    Locked {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// The journal was damaged after it was written. Operator.
+    #[error(
+        "journal is damaged at offset {offset}: {detail}. Entries after it were acked, so nothing \
+         is repaired by guessing: keep a copy of the file, restore it from a backup or from the \
+         disk's snapshot, and start again"
+    )]
+    JournalCorrupt {
+        /// First byte that can't be trusted.
+        offset: u64,
+        /// What was found there.
+        detail: String,
+    },
+    /// The journal belongs to another exit. Operator.
+    #[error("the journal is of exit {found}, the configuration says {expected}")]
+    JournalForeign {
+        /// Exit in the file.
+        found: String,
+        /// Exit in the configuration.
+        expected: String,
+    },
+    /// An entry contradicts what came before it: written by a bug. Sidecar.
+    #[error("journal entry at offset {offset} contradicts an earlier one: {detail}")]
+    Contradiction {
+        /// Where the group of the entry starts.
+        offset: u64,
+        /// What doesn't fit.
+        detail: String,
+    },
+    /// The configuration isn't one. Operator.
+    #[error("{}", list(path, problems))]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        problems: Vec<Problem>,
+    },
+    /// A lane that was used would change its price. Operator.
+    #[error(
+        "lane {lane} of channel {channel} was billed at {journal} units/GiB and is configured \
+         with {config}: vouchers are cumulative, so give the new price a new lane"
+    )]
+    PriceChanged {
+        /// The channel.
+        channel: weir_usage::ChannelId,
+        /// The lane.
+        lane: u32,
+        /// Price in the journal.
+        journal: u128,
+        /// Price in the configuration.
+        config: u128,
+    },
+    /// A key or password file can't be used. Operator.
+    #[error("key file {}: {reason}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not. Never holds any of its content.
+        reason: String,
+    },
+    /// A socket path is taken by a live process. Operator.
+    #[error("{} is in use: another weir-settle listens there", path.display())]
+    SocketInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// A socket path is something else. Operator.
+    #[error("{} exists and is not a socket; remove it or choose another path", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The chain can't be asked, or answers with an error. Node.
+    #[error("{call} at {rpc}: {reason}")]
+    Rpc {
+        /// The JSON-RPC method.
+        call: &'static str,
+        /// The endpoint, without credentials.
+        rpc: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The node is of another chain. Operator.
+    #[error("{rpc} is chain {found}, the configuration says {expected}")]
+    WrongChain {
+        /// The endpoint.
+        rpc: String,
+        /// What the node says.
+        found: u64,
+        /// What is configured.
+        expected: u64,
+    },
+    /// There is no such contract. Operator.
+    #[error("no {contract} at {address} on chain {chain_id}: {reason}")]
+    NoContract {
+        /// Its name.
+        contract: &'static str,
+        /// Where it should be.
+        address: String,
+        /// On which chain.
+        chain_id: u64,
+        /// What was found instead.
+        reason: String,
+    },
+    /// A transaction was mined and reverted, or would revert. Operator or node.
+    #[error("{action} failed: {reason}")]
+    Transaction {
+        /// What it was to do.
+        action: String,
+        /// Why it didn't.
+        reason: String,
+    },
+    /// A message that must be one isn't. Peer.
+    #[error(transparent)]
+    Usage(#[from] weir_usage::Error),
+    /// The sidecar is shutting down. Nobody.
+    #[error("the sidecar is stopping")]
+    Stopping,
+}
+
+impl Error {
+    /// For `map_err` on file operations.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// For `map_err` on storage operations.
+    pub fn storage(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Storage { action, source }
+    }
+
+    /// Exit status for the command line (sysexits.h): 78 for configuration, 77 for a missing
+    /// permission, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        let denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+        match self {
+            Self::Config { .. }
+            | Self::Key { .. }
+            | Self::PriceChanged { .. }
+            | Self::JournalForeign { .. } => 78,
+            Self::Io { source, .. } | Self::Storage { source, .. } if denied(source) => 77,
+            _ => 1,
+        }
+    }
+}
+
+fn list(path: &Path, problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|p| format!("{}:{p}", path.display())).collect();
+    lines.join("\n")
+}

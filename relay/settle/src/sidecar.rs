@@ -1,0 +1,146 @@
+//! Everything put together: one journal, one clerk, one driver, three sockets.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::info;
+
+use crate::book::Book;
+use crate::chain::rpc::Rpc;
+use crate::chain::{Driver, DriverHandle, Past};
+use crate::clerk::{Clerk, ClerkHandle};
+use crate::config::Config;
+use crate::control;
+use crate::error::Error;
+use crate::journal::{Header, Journal};
+use crate::keys::{Wallet, random32};
+use crate::metrics;
+use crate::server::{self, ServerCounters};
+use crate::storage::Storage;
+
+/// What the operator's side needs: the handles and the figures.
+#[derive(Debug, Clone)]
+pub struct Sidecar {
+    /// The way to the clerk.
+    pub clerk: ClerkHandle,
+    /// The way to the chain.
+    pub driver: DriverHandle,
+    /// The relay's socket.
+    pub server: Arc<ServerCounters>,
+    /// What was configured.
+    pub config: Arc<Config>,
+}
+
+/// A sidecar that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// For whoever lives in the same process.
+    pub sidecar: Sidecar,
+    stop: watch::Sender<bool>,
+    clerk: JoinHandle<Result<(), Error>>,
+    tasks: JoinSet<()>,
+}
+
+/// Replays the journal, opens the sockets and starts all tasks.
+///
+/// # Errors
+/// Whatever keeps it from starting; nothing is left running then.
+pub async fn start<S>(config: Config, storage: S, wallet: Wallet) -> Result<Running, Error>
+where
+    S: Storage + 'static,
+{
+    let (journal, book, past) = open(&config, storage)?;
+    info!(
+        bytes = journal.len_bytes(),
+        entries = journal.entries(),
+        tunnels = book.tunnels(),
+        "journal replayed"
+    );
+    let rpc = Rpc::of(&config.chain)?;
+    let listener = server::bind(&config.socket, config.socket_mode)?;
+    let control = server::bind(&config.control, 0o600)?;
+    let admin = match config.admin {
+        Some(address) => Some(metrics::bind(address).await?),
+        None => None,
+    };
+    let (stop, stopped) = watch::channel(false);
+    let (clerk, handle) = Clerk::new(&config, journal, book, stopped.clone());
+    let (driver, driver_handle) =
+        Driver::new(&config, rpc, wallet, handle.clone(), past, stopped.clone());
+    let sidecar = Sidecar {
+        clerk: handle.clone(),
+        driver: driver_handle,
+        server: Arc::new(ServerCounters::default()),
+        config: Arc::new(config),
+    };
+    let clerk = tokio::spawn(clerk.run());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver.run());
+    tasks.spawn(server::serve(
+        listener,
+        sidecar.config.exit,
+        handle,
+        Arc::clone(&sidecar.server),
+        stopped.clone(),
+    ));
+    tasks.spawn(control::serve(control, sidecar.clone(), stopped.clone()));
+    if let Some(admin) = admin {
+        tasks.spawn(metrics::serve(admin, sidecar.clone(), stopped));
+    }
+    Ok(Running { sidecar, stop, clerk, tasks })
+}
+
+/// Opens a journal and rebuilds everything that follows from it.
+///
+/// # Errors
+/// As [`Journal::open`] and [`Book::replay`].
+pub fn open<S: Storage>(config: &Config, storage: S) -> Result<(Journal<S>, Book, Past), Error> {
+    let fresh = Header { exit: config.exit.0, secret: random32()?, created_ms: crate::now_ms() };
+    let mut past = Past::default();
+    let mut entries = Vec::new();
+    let journal = Journal::open(storage, fresh, |offset, entry| {
+        past.replay(offset, &entry)?;
+        entries.push((offset, entry));
+        Ok(())
+    })?;
+    // The book's salts need the secret in the header, which is known only now.
+    let mut book = Book::new(config, journal.header().secret);
+    for (offset, entry) in &entries {
+        book.replay(*offset, entry)?;
+    }
+    Ok((journal, book, past))
+}
+
+impl Running {
+    /// Returns when the clerk ends by itself, which it does only if something is very wrong.
+    pub async fn failed(&mut self) -> Error {
+        match (&mut self.clerk).await {
+            Ok(Err(e)) => e,
+            _ => Error::Stopping,
+        }
+    }
+
+    /// Stops: what the relays sent is journaled, sockets are closed and removed.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the last entries couldn't be written.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        server::remove(&self.sidecar.config.socket);
+        server::remove(&self.sidecar.config.control);
+        match (&mut self.clerk).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::Stopping),
+        }
+    }
+
+    /// Ends everything at once, as kill -9 would. For tests of what a crash leaves behind.
+    pub async fn kill(mut self) {
+        self.clerk.abort();
+        self.tasks.shutdown().await;
+        // Waits until the aborted task has dropped the journal.
+        drop((&mut self.clerk).await);
+    }
+}

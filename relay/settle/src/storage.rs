@@ -1,0 +1,143 @@
+//! Where the journal's bytes go: a real file, or in the tests a disk that fails at a chosen step.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// A random-access byte store of which only synced bytes survive a crash.
+///
+/// Between two `sync` calls a crash may keep any subset of what was written, in any order: that is
+/// what a page cache promises, and the journal is built for no more than that.
+pub trait Storage: Send {
+    /// Bytes that can be read now.
+    fn len(&self) -> io::Result<u64>;
+    /// True for a store that was just created.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Fills `buffer` from `offset`; an error if there are fewer bytes.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Forgets every byte from `len` on.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
+    /// Returns once everything that was written survives a crash.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A journal file, locked against a second sidecar for as long as this value lives.
+#[derive(Debug)]
+pub struct FileStorage {
+    file: File,
+    // Held, never read: the kernel drops the lock with the descriptor, also after kill -9, so a
+    // stale lock file never needs a human.
+    _lock: File,
+}
+
+impl FileStorage {
+    /// Opens or creates `path`, and takes the lock in `path` + `.lock`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process has the journal, [`Error::Io`] otherwise.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let lock_path = lock_path(path);
+        let lock = private()
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(Error::io("open the lock file", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
+        }
+        let file = private()
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Error::io("open the journal", path))?;
+        // The file's own fsync doesn't persist its name; the directory's does.
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        File::open(directory)
+            .and_then(|d| d.sync_all())
+            .map_err(Error::io("sync the directory", directory))?;
+        Ok(Self { file, _lock: lock })
+    }
+}
+
+impl Storage for FileStorage {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// A journal that is only looked at (`explain` beside a running sidecar): no lock, no writes.
+#[derive(Debug)]
+pub struct ReadOnly(File);
+
+impl ReadOnly {
+    /// Opens an existing file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        File::open(path).map(Self).map_err(Error::io("open the journal", path))
+    }
+}
+
+impl Storage for ReadOnly {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn truncate(&mut self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// Usage and vouchers are between the operator and its payers: nobody else reads them.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
