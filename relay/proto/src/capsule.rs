@@ -72,11 +72,11 @@ impl CapsuleDecoder {
         loop {
             match &mut self.state {
                 State::Kind(partial) => {
-                    let Some(kind) = partial.decode(chunk) else { return None };
+                    let kind = partial.decode(chunk)?;
                     self.state = State::Length(kind, Partial::NEW);
                 }
                 State::Length(kind, partial) => {
-                    let Some(len) = partial.decode(chunk) else { return None };
+                    let len = partial.decode(chunk)?;
                     let kind = *kind;
                     if kind == DATAGRAM && len <= MAX_DATAGRAM_BYTES as u64 {
                         let left = len as usize;
@@ -90,7 +90,7 @@ impl CapsuleDecoder {
                     });
                 }
                 State::Datagram { left, payload } => {
-                    let Some(payload) = collect(chunk, left, payload) else { return None };
+                    let payload = collect(chunk, left, payload)?;
                     self.state = State::Kind(Partial::NEW);
                     return Some(CapsuleEvent::Datagram(payload));
                 }

@@ -123,7 +123,8 @@ fn resource<'a>(head: &Head<'a>) -> Result<(Kind, &'a str), Error> {
     let (Some(scheme), Some(path)) = (head.scheme, head.path) else {
         return Err(Error::malformed("a request without :scheme or :path"));
     };
-    if !path.starts_with('/') && !(path == "*" && head.method == "OPTIONS") {
+    let is_asterisk = path == "*" && head.method == "OPTIONS";
+    if !is_asterisk && !path.starts_with('/') {
         return Err(Error::malformed("a :path that does not begin with a slash"));
     }
     let authority = head.authority.or(head.host).filter(|authority| !authority.is_empty());

@@ -28,7 +28,6 @@ pub const fn len(value: u64) -> usize {
 /// If `value` is above [`MAX`]. What the relay writes are lengths, stream ids and constants, and
 /// all of them are far below.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the range was matched just before")]
 pub fn write(value: u64, out: &mut impl BufMut) {
     match len(value) {
         1 => out.put_u8(value as u8),

@@ -37,7 +37,6 @@ struct Code {
 
 const CODE: Code = derive();
 
-#[expect(clippy::cast_possible_truncation, reason = "const fn has no TryFrom; all are below 257")]
 const fn derive() -> Code {
     let mut code = Code {
         codes: [0; SYMBOLS],

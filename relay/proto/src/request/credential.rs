@@ -84,7 +84,8 @@ fn is_token68(text: &str) -> bool {
 /// RFC 4648 §4; the filling at the end may be left out.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let body = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(text);
-    if body.len() % 4 == 1 || body.len() != text.len() && text.len() % 4 != 0 {
+    let is_filled = body.len() != text.len();
+    if body.len() % 4 == 1 || (is_filled && !text.len().is_multiple_of(4)) {
         return None;
     }
     let mut decoded = Vec::with_capacity(body.len() * 3 / 4);

@@ -42,9 +42,7 @@ impl<'a> Head<'a> {
             if !pseudo_may_come {
                 return Err(Error::malformed("a pseudo-header after a header"));
             }
-            if slot.replace(visible_ascii(&field.value)?).is_some() {
-                return Err(Error::malformed("a pseudo-header is given twice"));
-            }
+            put_once(slot, visible_ascii(&field.value)?)?;
         }
         head.method = method.ok_or(Error::malformed("a request without :method"))?;
         head.check()?;
@@ -53,16 +51,9 @@ impl<'a> Head<'a> {
 
     fn header(&mut self, field: &'a Field) -> Result<(), Error> {
         match &field.name[..] {
-            b"host" => {
-                if self.host.replace(visible_ascii(&field.value)?).is_some() {
-                    return Err(Error::malformed("host is given twice"));
-                }
-            }
+            b"host" => put_once(&mut self.host, visible_ascii(&field.value)?)?,
             b"content-length" => {
-                let length = parse_content_length(&field.value)?;
-                if self.content_length.replace(length).is_some() {
-                    return Err(Error::malformed("content-length is given twice"));
-                }
+                put_once(&mut self.content_length, parse_content_length(&field.value)?)?;
             }
             b"content-type" => self.has_content_type = true,
             _ => {}
@@ -89,6 +80,13 @@ impl<'a> Head<'a> {
             return Err(Error::malformed(":path has a fragment"));
         }
         Ok(())
+    }
+}
+
+fn put_once<T>(slot: &mut Option<T>, value: T) -> Result<(), Error> {
+    match slot.replace(value) {
+        Some(_) => Err(Error::malformed("a pseudo-header, host or content-length is given twice")),
+        None => Ok(()),
     }
 }
 
