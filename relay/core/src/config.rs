@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn_proto::ConnectionIdGenerator;
+use weir_proto::template::Templates;
 
 use crate::grants::Grants;
 use crate::policy::Policy;
@@ -27,6 +28,8 @@ pub struct EngineConfig {
     pub cid: CidFactory,
     pub quic: QuicConfig,
     pub limits: Limits,
+    /// Where CONNECT-UDP is served; [`Templates::default`] is what clients try first.
+    pub templates: Templates,
     pub policy: Arc<Policy>,
     pub grants: Arc<Grants>,
 }

@@ -1,89 +1,158 @@
 use std::time::Instant;
 
+use quinn_proto::{ConnectionHandle, Endpoint};
+
+use crate::answer::Failure;
 use crate::config::EngineConfig;
-use crate::control::{Command, ControlReply, ControlRequest};
+use crate::connection::Connection;
+use crate::control::ControlRequest;
+use crate::core::Core;
 use crate::error::Error;
-use crate::port::{EgressEvent, EgressOp, Handler, Ledger, PacketMeta, Transmit};
+use crate::port::{EgressEvent, Handler, PacketMeta};
+use crate::quic;
 use crate::stats::EngineStats;
+use crate::timers::TimerId;
+use crate::tunnel::open;
+
+mod commands;
+mod egress;
+mod packets;
+mod publish;
+mod responses;
+mod timeouts;
+mod transmit;
+
+use responses::Responses;
 
 /// One worker's engine. See the crate's documentation for the order of calls.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
-    stats: EngineStats,
+    endpoint: Endpoint,
+    /// By connection handle.
+    connections: Vec<Option<Box<Connection>>>,
+    core: Core,
+    /// Packets of the endpoint itself: Retry, refusals, version negotiation, stateless resets.
+    responses: Responses,
+    /// Where the endpoint writes those.
+    scratch: Vec<u8>,
+    /// Connections that got packets of the train at hand.
+    touched: Vec<usize>,
+    train_datagrams_max: usize,
+    drain_timer: TimerId,
 }
 
 impl Engine {
     /// `seed` feeds everything in here that has to be unpredictable: give every worker its own.
     pub fn new(config: EngineConfig, seed: [u8; 32], now: Instant) -> Result<Self, Error> {
-        let _ = (seed, now);
-        Ok(Engine { config, stats: EngineStats::default() })
-    }
-
-    /// An answer from the control plane.
-    pub fn handle_control(&mut self, now: Instant, reply: ControlReply) {
-        let _ = (now, reply);
-    }
-
-    /// An order from the control plane. Fails only for a TLS configuration that QUIC can't use,
-    /// which leaves the old one in place.
-    pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), Error> {
-        let _ = (now, command);
-        Ok(())
-    }
-
-    /// Does what is due by now. Cheap when nothing is.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// The next client-facing train; its bytes are written to `buffer`, which comes in empty with
-    /// room for [`MAX_TRAIN_BYTES`](crate::port::MAX_TRAIN_BYTES).
-    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        let _ = (now, buffer);
-        None
-    }
-
-    /// The next operation on a target-facing socket; its payload, if any, is written to `buffer`.
-    pub fn poll_egress(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<EgressOp> {
-        let _ = (now, buffer);
-        None
+        let endpoint_config = quic::endpoint_config(&config)?;
+        let server_config = quic::server_config(&config, &config.tls)?;
+        let mtu_discovery = config.quic.mtu_discovery;
+        let endpoint = Endpoint::new(
+            std::sync::Arc::new(endpoint_config),
+            Some(server_config),
+            mtu_discovery,
+            Some(seed),
+        );
+        let mut core = Core::new(&config, now);
+        let drain_timer = core.timers.add(crate::timers::Due::Drain, now);
+        Ok(Engine {
+            train_datagrams_max: quic::train_datagrams_max(&config.quic),
+            config,
+            endpoint,
+            connections: Vec::new(),
+            core,
+            responses: Responses::default(),
+            scratch: Vec::new(),
+            touched: Vec::new(),
+            drain_timer,
+        })
     }
 
     /// The next question to the control plane.
     pub fn poll_control(&mut self) -> Option<ControlRequest> {
-        None
+        self.core.questions.pop_front()
     }
 
-    /// When [`Engine::handle_timeout`] wants to be called. In the past: at once.
+    /// When [`Engine::handle_timeout`] wants to be called. In the past as long as something waits
+    /// to be flushed or published.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        None
-    }
-
-    /// Writes the counters of the tunnels that moved since the last call, and adds what they used
-    /// to the credit lines. Once per turn.
-    pub fn publish(&mut self, ledger: &mut impl Ledger) {
-        let _ = ledger;
+        let core = &self.core;
+        let waiting = !core.dirty.is_empty()
+            || !core.egress.is_idle()
+            || !self.responses.is_empty()
+            || !core.opened.is_empty()
+            || !core.finals.is_empty();
+        if waiting { Some(core.now) } else { core.timers.next() }
     }
 
     /// Counters since the start.
     pub fn stats(&self) -> &EngineStats {
-        &self.stats
+        &self.core.stats
     }
 
     /// Whether a drain is complete: no connection and no target-facing socket is left, and
     /// nothing waits to be published.
     pub fn is_drained(&self) -> bool {
-        false
+        self.core.draining
+            && self.core.stats.connections_open == 0
+            && self.core.egress.open() == 0
+            && self.core.finals.is_empty()
+            && self.responses.is_empty()
+    }
+
+    /// A connection and what it shares with others, side by side.
+    fn split(&mut self, handle: usize) -> Option<(&mut Connection, &mut Core)> {
+        let connection = self.connections.get_mut(handle)?.as_mut()?;
+        Some((connection, &mut self.core))
+    }
+
+    /// The connection of a tunnel in service.
+    fn split_tunnel(&mut self, key: usize) -> Option<(&mut Connection, &mut Core)> {
+        let handle = self.core.tunnels.get(key)?.connection?;
+        self.split(handle)
+    }
+
+    /// Answers the request of a tunnel that couldn't be opened.
+    fn settle_opening(&mut self, key: usize, result: Result<(), Failure>, now: Instant) {
+        let Err(failure) = result else { return };
+        if let Some((connection, core)) = self.split_tunnel(key) {
+            open::refuse(connection, core, key, failure, now);
+        }
+    }
+
+    /// Lets a connection act on its events, and the endpoint on what follows from them.
+    fn drive(&mut self, handle: usize, now: Instant) {
+        if let Some((connection, core)) = self.split(handle) {
+            connection.drive(core, now);
+        }
+        self.pass_endpoint_events(handle);
+    }
+
+    fn pass_endpoint_events(&mut self, handle: usize) {
+        let Some(slot) = self.connections.get_mut(handle) else { return };
+        let Some(connection) = slot else { return };
+        while let Some(event) = connection.quic.poll_endpoint_events() {
+            if let Some(event) = self.endpoint.handle_event(ConnectionHandle(handle), event) {
+                connection.handle_event(event);
+            }
+        }
+        if connection.quic.is_drained()
+            && let Some(connection) = slot.take()
+        {
+            connection.remove(&mut self.core);
+        }
     }
 }
 
 impl Handler for Engine {
     fn handle_packets(&mut self, now: Instant, meta: &PacketMeta, train: &[u8]) {
-        let _ = (now, meta, train);
+        self.core.now = now;
+        self.receive(now, meta, train);
     }
 
     fn handle_egress(&mut self, now: Instant, event: EgressEvent<'_>) {
-        let _ = (now, event, &self.config);
+        self.core.now = now;
+        self.egress_event(now, event);
     }
 }

@@ -8,18 +8,33 @@
 //! 2. [`Engine::handle_control`], [`Engine::handle_command`] with what the control plane sent;
 //! 3. [`Engine::handle_timeout`];
 //! 4. [`turn::flush`] moves what the engine wants to send into the buffers of the backend;
-//! 5. [`Engine::poll_control`] until it is empty; [`Engine::publish`].
+//! 5. [`Engine::publish`] writes the counters that moved, and gives tunnels that opened in this
+//!    turn their slot in the ledger;
+//! 6. [`Engine::poll_control`] until it is empty;
+//! 7. the next [`port::Io::turn`] waits until [`Engine::poll_timeout`], which is in the past as
+//!    long as there is something to flush.
 #![forbid(unsafe_code)]
 
+mod admission;
+mod answer;
+mod chunks;
 pub mod config;
+mod connection;
 pub mod control;
+mod core;
+mod egress;
 mod engine;
 mod error;
 pub mod grants;
 pub mod ledger;
+mod meter;
 pub mod policy;
 pub mod port;
+mod queries;
+mod quic;
 pub mod stats;
+mod timers;
+mod tunnel;
 pub mod turn;
 
 pub use config::{CidFactory, CongestionControl, EndpointKeys, EngineConfig, Limits, QuicConfig};
@@ -29,3 +44,6 @@ pub use error::Error;
 pub use grants::{CreditLine, Grant, Grants};
 pub use policy::{Cidr, Policy, Refusal};
 pub use stats::EngineStats;
+
+/// Where CONNECT-UDP is served, for [`EngineConfig::templates`].
+pub use weir_proto::template::Templates;

@@ -59,14 +59,17 @@ pub enum Refusal {
 impl Policy {
     /// Judges one address of a target.
     pub fn check(&self, target: SocketAddr) -> Result<(), Refusal> {
-        if self.denied_ports.contains(&target.port()) || target.port() == 0 {
-            return Err(Refusal::Port);
-        }
+        self.check_port(target.port())?;
         self.check_ip(target.ip())?;
         if target.is_ipv6() && !self.ipv6 {
             return Err(Refusal::Unroutable);
         }
         Ok(())
+    }
+
+    /// Judges a port alone, before a name is resolved for nothing.
+    pub fn check_port(&self, port: u16) -> Result<(), Refusal> {
+        if port == 0 || self.denied_ports.contains(&port) { Err(Refusal::Port) } else { Ok(()) }
     }
 
     /// The source address for a target of the same family.

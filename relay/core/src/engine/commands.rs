@@ -1,0 +1,97 @@
+//! Answers and orders of the control plane.
+
+use std::time::Instant;
+
+use weir_proto::H3Code;
+
+use crate::answer;
+use crate::control::{Command, ControlReply};
+use crate::error::Error;
+use crate::queries::Waiter;
+use crate::quic;
+use crate::tunnel::open;
+
+use super::Engine;
+
+impl Engine {
+    /// An answer from the control plane. One that nobody waits for any more is ignored.
+    pub fn handle_control(&mut self, now: Instant, reply: ControlReply) {
+        self.core.now = now;
+        match reply {
+            ControlReply::Resolved { query, result } => {
+                if let Some(Waiter::Tunnel(key)) = self.core.queries.answer(query) {
+                    let result = open::resolved(&mut self.core, key, result, now);
+                    self.settle_opening(key, result, now);
+                }
+            }
+            ControlReply::Http { query, status, content_type, body } => {
+                if let Some(Waiter::Resource { connection, stream }) =
+                    self.core.queries.answer(query)
+                    && let Some((connection, core)) = self.split(connection)
+                {
+                    let answer = answer::resource(status, content_type, body);
+                    connection.answer(core, stream, answer, now);
+                }
+            }
+        }
+    }
+
+    /// An order from the control plane. Fails only for a TLS configuration that QUIC can't use,
+    /// which leaves the old one in place.
+    pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), Error> {
+        self.core.now = now;
+        match command {
+            Command::Drain { deadline } => self.drain(deadline),
+            Command::Policy(policy) => self.core.policy = policy,
+            Command::Grants(grants) => {
+                self.core.grants = grants;
+                self.close_revoked();
+            }
+            Command::Tls(tls) => {
+                let server_config = quic::server_config(&self.config, &tls)?;
+                self.endpoint.set_server_config(Some(server_config));
+                self.config.tls = tls;
+            }
+            Command::CreditChanged => self.resume(now),
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, deadline: Instant) {
+        self.core.draining = true;
+        self.core.set_timer(self.drain_timer, Some(deadline));
+        for handle in 0..self.connections.len() {
+            if let Some((connection, core)) = self.split(handle) {
+                connection.go_away(core);
+            }
+        }
+    }
+
+    /// Closes the tunnels whose grant is no more.
+    fn close_revoked(&mut self) {
+        let revoked: Vec<usize> = self
+            .core
+            .tunnels
+            .iter()
+            .filter(|(_, tunnel)| !self.core.grants.contains(tunnel.meter.grant.id))
+            .map(|(key, _)| key)
+            .collect();
+        for key in revoked {
+            if let Some((connection, core)) = self.split_tunnel(key) {
+                connection.end_tunnel(core, key, H3Code::CONNECT_ERROR);
+            }
+        }
+    }
+
+    /// Looks whether tunnels that stopped for want of credit can go on.
+    fn resume(&mut self, now: Instant) {
+        for key in std::mem::take(&mut self.core.out_of_credit) {
+            let Some(tunnel) = self.core.tunnels.get_mut(key) else { continue };
+            tunnel.out_of_credit = false;
+            self.core.mark_ready(key);
+            if let Some((connection, core)) = self.split_tunnel(key) {
+                connection.resume(core, key, now);
+            }
+        }
+    }
+}
