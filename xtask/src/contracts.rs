@@ -71,6 +71,7 @@ fn build() -> Result<()> {
 }
 
 fn check() -> Result<()> {
+    sh::step("format of the contracts", &mut forge(&tools()?, &["fmt", "--check"]))?;
     let mut wrong = Vec::new();
     for (path, text) in compile()? {
         match std::fs::read_to_string(&path) {
@@ -95,7 +96,7 @@ fn check() -> Result<()> {
 
 fn test() -> Result<()> {
     let tools = tools()?;
-    let vectors = dir().join("out/vectors.json");
+    let vectors = dir().join("out/vectors");
     let mut generate = sh::cargo();
     generate.args(["run", "--quiet", "--package", "weir-usage", "--example", "vectors", "--"]);
     generate.arg(&vectors).arg(VECTORS);

@@ -59,7 +59,9 @@ contract ExitEscrow {
         uint64 withdrawDelay,
         bytes32 salt
     );
-    event Deposited(bytes32 indexed channelId, address indexed from, uint128 amount, uint128 balance);
+    event Deposited(
+        bytes32 indexed channelId, address indexed from, uint128 amount, uint128 balance
+    );
     /// `cumulativeAmount - claimed` stays claimable with the same voucher after another deposit.
     event Claimed(
         bytes32 indexed channelId,
@@ -352,7 +354,9 @@ contract ExitEscrow {
         pure
         returns (address, Skip)
     {
-        if (signature.length != 65) return (address(0), Skip.SignatureLength);
+        if (signature.length != 65) {
+            return (address(0), Skip.SignatureLength);
+        }
         bytes32 s = bytes32(signature[32:64]);
         uint8 v = uint8(signature[64]);
         if (uint256(s) > MAX_S) return (address(0), Skip.HighS);

@@ -1,11 +1,11 @@
-//! Writes random vouchers, channels and Merkle proofs, with what this crate makes of them, as JSON.
-//! The forge tests compare all of it with what the contracts compute.
+//! Writes random vouchers, channels and Merkle proofs, with what this crate makes of them, as JSON
+//! lines. The forge tests compare all of it with what the contracts compute.
 //!
-//! `cargo run -p weir-usage --example vectors -- FILE COUNT`
+//! `cargo run -p weir-usage --example vectors -- DIRECTORY COUNT`
 
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use weir_usage::merkle::{Leaf, Node, anchor, prove};
@@ -15,26 +15,29 @@ use weir_usage::{
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [file, count] = &args[..] else { return Err("usage: vectors FILE COUNT".into()) };
+    let [dir, count] = &args[..] else { return Err("usage: vectors DIRECTORY COUNT".into()) };
     let count: u64 = count.parse()?;
     // The same numbers on every run, so that a failure can be repeated.
     let mut random = Random(keccak256(b"weir vectors"), 0);
-    // What forge gives a contract at this address on this chain; the tests put the escrow there.
+    // The forge tests put an escrow at this address, on a chain with this id.
     let domain = Domain { chain_id: 31_337, escrow: random.address() };
-    let vectors = json!({
+    let about = json!({
         "escrow": domain.escrow.to_string(),
         "chainId": domain.chain_id,
-        "domainSeparator": domain.separator().to_string(),
-        "vouchers": (0..count).map(|_| voucher(&mut random, &domain)).collect::<Vec<_>>(),
-        "channels": (0..count).map(|_| channel(&mut random, &domain)).collect::<Vec<_>>(),
-        "proofs": (0..count).map(|_| proof(&mut random)).collect::<Vec<_>>(),
+        "separator": domain.separator().to_string(),
     });
-    let file = PathBuf::from(file);
-    if let Some(parent) = file.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(&file, serde_json::to_string_pretty(&vectors)?)?;
-    Ok(())
+    let dir = Path::new(dir);
+    fs::create_dir_all(dir)?;
+    write(&dir.join("domain.jsonl"), &mut [about].into_iter())?;
+    write(&dir.join("vouchers.jsonl"), &mut (0..count).map(|_| voucher(&mut random, &domain)))?;
+    write(&dir.join("channels.jsonl"), &mut (0..count).map(|_| channel(&mut random, &domain)))?;
+    write(&dir.join("proofs.jsonl"), &mut (0..count).map(|_| proof(&mut random)))
+}
+
+/// One JSON object per line, because forge's cheat codes copy all the text they parse.
+fn write(path: &Path, rows: &mut dyn Iterator<Item = Value>) -> Result<(), Box<dyn Error>> {
+    let lines: Vec<String> = rows.map(|row| row.to_string() + "\n").collect();
+    Ok(fs::write(path, lines.concat())?)
 }
 
 fn voucher(random: &mut Random, domain: &Domain) -> Value {
