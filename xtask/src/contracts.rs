@@ -41,9 +41,8 @@ pub struct Tools {
 /// The chain tools of the lock file, installed into deploy/contracts/node_modules if they aren't.
 pub fn tools() -> Result<Tools> {
     let platform = platform()?;
-    let binary = |tool: &str| {
-        dir().join(format!("node_modules/@foundry-rs/{tool}-{platform}/bin/{tool}"))
-    };
+    let binary =
+        |tool: &str| dir().join(format!("node_modules/@foundry-rs/{tool}-{platform}/bin/{tool}"));
     let tools = Tools { anvil: binary("anvil"), forge: binary("forge") };
     if !is_installed(&tools)? {
         install()?;
@@ -85,10 +84,7 @@ fn check() -> Result<()> {
         }
     }
     if !wrong.is_empty() {
-        bail!(
-            "{}\nRun `cargo xtask contracts build` and commit what it writes",
-            wrong.join("\n")
-        );
+        bail!("{}\nRun `cargo xtask contracts build` and commit what it writes", wrong.join("\n"));
     }
     eprintln!("    the artefacts are what the sources compile to");
     Ok(())

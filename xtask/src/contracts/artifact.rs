@@ -14,8 +14,8 @@ pub fn pack(dir: &Path, name: &str) -> Result<String> {
     let path = dir.join(format!("out/{name}.sol/{name}.json"));
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("forge didn't write {}", path.display()))?;
-    let built: Value = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not JSON", path.display()))?;
+    let built: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let get = |pointer: &str| {
         built
             .pointer(pointer)
