@@ -1,0 +1,57 @@
+//! One suite, two backends: what `weir_core::port` promises holds for io_uring and for epoll.
+
+mod suite;
+
+use weir_io::BackendKind;
+
+macro_rules! suite {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        mod uring {
+            $(#[test]
+            fn $name() {
+                if crate::suite::has_uring() {
+                    crate::suite::$module::$name(crate::BackendKind::Uring);
+                }
+            })*
+        }
+        mod poll {
+            $(#[test]
+            fn $name() {
+                crate::suite::$module::$name(crate::BackendKind::Poll);
+            })*
+        }
+    };
+}
+
+suite! {
+    clients::trains_travel_whole_both_ways,
+    clients::both_families_keep_to_themselves,
+    clients::ecn_and_the_address_that_was_used_are_reported,
+    clients::a_reply_carries_its_ecn_and_source,
+    clients::more_packets_than_buffers_all_arrive,
+    clients::steering_picks_the_worker,
+    udp::every_size_comes_back_once,
+    udp::a_train_that_is_too_long_for_the_kernel_is_sent_singly,
+    udp::a_datagram_that_is_too_big_is_dropped_and_counted,
+    udp::a_refusal_is_reported_and_the_socket_stays_usable,
+    udp::a_socket_that_cannot_be_opened_fails_and_then_closes,
+    udp::many_sockets_share_the_buffers,
+    udp::an_index_is_used_again_with_the_next_epoch,
+    tcp::ten_mebibytes_come_back_on_small_credits,
+    tcp::nothing_is_read_without_credit,
+    tcp::a_refused_connection_fails,
+    tcp::a_connection_that_hangs_can_be_closed,
+    tcp::fin_goes_after_everything_that_was_queued,
+    tcp::eof_comes_after_the_last_byte_and_sending_goes_on,
+    tcp::a_reset_by_the_target_is_reported_once,
+    tcp::closing_sends_fin_or_reset_as_asked,
+    tcp::a_target_that_does_not_read_holds_no_send_buffer,
+    tcp::closing_while_data_is_stuck_ends,
+    life::a_waker_ends_the_wait,
+    life::a_wake_between_turns_is_not_lost,
+    life::a_deadline_is_met_and_not_early,
+    life::send_buffers_run_out_and_come_back,
+    life::the_hook_runs_before_the_first_packet_and_after_the_last_call,
+    life::descriptors_are_all_given_back,
+    life::dropping_a_busy_backend_closes_every_flow,
+}
