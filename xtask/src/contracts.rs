@@ -1,6 +1,7 @@
 //! The contracts: rebuild the committed artefacts, compare them with the sources, run the tests.
 
 mod artifact;
+mod gas;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +14,7 @@ const USAGE: &str = "\
 cargo xtask contracts <build | check | test>
 
   build   compile deploy/contracts and write artifacts/*.json
-  check   compile, and fail if artifacts/*.json say something else
+  check   compile, and fail if artifacts/*.json or the README's gas table say something else
   test    random vouchers from Rust, then all forge tests, the comparison with Rust among them";
 
 /// How many random vouchers, channels and Merkle proofs Rust and Solidity must agree on.
@@ -86,7 +87,8 @@ fn check() -> Result<()> {
     if !wrong.is_empty() {
         bail!("{}\nRun `cargo xtask contracts build` and commit what it writes", wrong.join("\n"));
     }
-    eprintln!("    the artefacts are what the sources compile to");
+    gas::check(&dir())?;
+    eprintln!("    the artefacts and the gas table are what the sources say");
     Ok(())
 }
 
