@@ -12,8 +12,10 @@
 mod ip;
 mod link;
 mod quic;
+mod steer;
 mod transport;
 
+pub use steer::steer;
 use weir_abi::{ABI_VERSION, Config, Direction, FlowKey, PassReason, Verdict};
 
 /// Bounded reads of an Ethernet frame.

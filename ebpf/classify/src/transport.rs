@@ -112,27 +112,35 @@ impl Ports {
 
 #[inline(always)]
 fn is_ours(config: &Config, addr: &[u8; 16], port: u16) -> bool {
-    let mut ours = false;
+    let mut ours = 0;
     for index in 0..LISTEN_MAX {
         ours |= listens(&config.listen[index], addr, port);
     }
-    ours
+    ours != 0
 }
 
+/// 1 if `listen` takes packets to `addr` and `port`, else 0. Arithmetic instead of branches: the
+/// verifier follows each side of a branch to the end of the program, and there are four entries.
 #[inline(always)]
-fn listens(listen: &Listen, addr: &[u8; 16], port: u16) -> bool {
-    if listen.port != port || port == 0 {
-        return false;
-    }
+fn listens(listen: &Listen, addr: &[u8; 16], port: u16) -> u64 {
     let [wanted_high, wanted_low] = halves(&listen.addr);
     let [high, low] = halves(addr);
-    let any_v6 = wanted_high == 0 && wanted_low == 0;
-    let is_v4 = high == 0 && low >> 32 == 0xFFFF;
-    let any_v4 = wanted_high == 0 && wanted_low == 0xFFFF_0000_0000;
-    any_v6 || (any_v4 && is_v4) || (wanted_high == high && wanted_low == low)
+    let any_v6 = is_zero(wanted_high | wanted_low);
+    let any_v4 = is_zero(wanted_high | wanted_low ^ V4_MAPPED);
+    let is_v4 = is_zero(high | low >> 32 ^ V4_MAPPED >> 32);
+    let same_addr = is_zero(wanted_high ^ high | wanted_low ^ low);
+    let same_port = is_zero(u64::from(listen.port ^ port)) & (1 ^ is_zero(u64::from(port)));
+    same_port & (any_v6 | any_v4 & is_v4 | same_addr)
 }
 
-/// An address as two words: comparing bytes one by one costs the verifier a branch each.
+/// The low half of `::ffff:0.0.0.0`.
+const V4_MAPPED: u64 = 0xFFFF_0000_0000;
+
+#[inline(always)]
+fn is_zero(x: u64) -> u64 {
+    1 ^ (x | x.wrapping_neg()) >> 63
+}
+
 #[inline(always)]
 const fn halves(addr: &[u8; 16]) -> [u64; 2] {
     let all = u128::from_be_bytes(*addr);

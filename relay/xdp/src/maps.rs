@@ -1,0 +1,192 @@
+//! Typed access to one kernel map, shared between threads.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use aya::Pod;
+use weir_abi::{
+    Config, Counter, FlowCounters, FlowKey, STEER_SLOTS, Steer, Steering, VERDICT_ROWS, map,
+};
+
+use crate::error::{Result, XdpError};
+use crate::sys::bpf::{self, MapInfo};
+
+/// linux/bpf.h
+const HASH_PER_CPU: u32 = 5;
+const ARRAY: u32 = 2;
+const ARRAY_PER_CPU: u32 = 6;
+const REUSEPORT_SOCKARRAY: u32 = 20;
+
+/// All maps of the object.
+#[derive(Clone, Debug)]
+pub(crate) struct Maps {
+    pub(crate) config: Map<u32, Config>,
+    pub(crate) steer: Map<u32, Steer>,
+    pub(crate) flows: Map<FlowKey, FlowCounters>,
+    pub(crate) verdicts: Map<u32, Counter>,
+    pub(crate) unattributed: Map<u32, Counter>,
+    pub(crate) steered: Map<u32, u64>,
+    pub(crate) workers: Map<u32, u32>,
+}
+
+impl Maps {
+    /// `open` gives the descriptor of the map of a name. Each map's type and sizes are compared
+    /// with the ABI, so that a map of another version is never read as one of this.
+    pub(crate) fn open(mut open: impl FnMut(&'static str) -> Result<OwnedFd>) -> Result<Self> {
+        Ok(Self {
+            config: Map::new(map::CONFIG, open(map::CONFIG)?, ARRAY, 1)?,
+            steer: Map::new(map::STEER, open(map::STEER)?, ARRAY, STEER_SLOTS)?,
+            flows: Map::new(map::FLOWS, open(map::FLOWS)?, HASH_PER_CPU, 1)?,
+            verdicts: Map::new(map::VERDICTS, open(map::VERDICTS)?, ARRAY_PER_CPU, VERDICT_ROWS)?,
+            unattributed: Map::new(map::UNATTRIBUTED, open(map::UNATTRIBUTED)?, ARRAY_PER_CPU, 2)?,
+            steered: Map::new(
+                map::STEERED,
+                open(map::STEERED)?,
+                ARRAY_PER_CPU,
+                Steering::ALL.len() as u32,
+            )?,
+            workers: Map::new(map::WORKERS, open(map::WORKERS)?, REUSEPORT_SOCKARRAY, 1)?,
+        })
+    }
+
+    /// Opens the maps pinned below `dir`.
+    pub(crate) fn open_pinned(dir: &Path) -> Result<Self> {
+        Self::open(|name| {
+            let path = dir.join(name);
+            bpf::open_pin(&path).map_err(XdpError::file("can't open the pinned map", path))
+        })
+    }
+}
+
+/// A map from `K` to `V`; per-CPU if its type says so.
+#[derive(Debug)]
+pub(crate) struct Map<K, V> {
+    fd: Arc<OwnedFd>,
+    info: MapInfo,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K, V> Clone for Map<K, V> {
+    fn clone(&self) -> Self {
+        Self { fd: Arc::clone(&self.fd), info: self.info, types: PhantomData }
+    }
+}
+
+impl<K: Pod, V: Pod> Map<K, V> {
+    fn new(name: &'static str, fd: OwnedFd, kind: u32, entries_min: u32) -> Result<Self> {
+        let info = bpf::map_info(fd.as_fd()).map_err(XdpError::system("can't query a map"))?;
+        let found = (info.kind, info.key_size as usize, info.value_size as usize);
+        if found != (kind, size_of::<K>(), size_of::<V>()) || info.max_entries < entries_min {
+            return Err(XdpError::ForeignMap {
+                path: name.into(),
+                problem: format!(
+                    "type, key size, value size are {found:?} and not {:?}",
+                    (kind, size_of::<K>(), size_of::<V>())
+                ),
+            });
+        }
+        Ok(Self { fd: Arc::new(fd), info, types: PhantomData })
+    }
+
+    pub(crate) fn entries_max(&self) -> u32 {
+        self.info.max_entries
+    }
+
+    /// The value, or those of all CPUs.
+    pub(crate) fn get(&self, key: &K) -> io::Result<Option<Vec<V>>> {
+        let mut buffer = self.value_buffer(1)?;
+        let found = bpf::lookup(self.fd.as_fd(), bytes_of(key), &mut buffer)?;
+        Ok(found.then(|| self.values(&buffer)))
+    }
+
+    /// Like [`Self::get`], and removes the entry in the same step.
+    pub(crate) fn take(&self, key: &K) -> io::Result<Option<Vec<V>>> {
+        let mut buffer = self.value_buffer(1)?;
+        let found = bpf::take(self.fd.as_fd(), bytes_of(key), &mut buffer)?;
+        Ok(found.then(|| self.values(&buffer)))
+    }
+
+    /// Sets the value; in a per-CPU map that of every CPU.
+    pub(crate) fn set(&self, key: &K, value: &V, flags: u64) -> io::Result<()> {
+        let mut buffer = self.value_buffer(1)?;
+        for slot in buffer.chunks_exact_mut(self.stride()) {
+            slot[..size_of::<V>()].copy_from_slice(bytes_of(value));
+        }
+        bpf::update(self.fd.as_fd(), bytes_of(key), &buffer, flags)
+    }
+
+    /// All entries of a hash map, each with the values of all CPUs. Entries that come or go
+    /// meanwhile may or may not be among them; none appears twice.
+    pub(crate) fn entries(&self) -> io::Result<Vec<(K, Vec<V>)>> {
+        /// Elements per system call; grows if the map has a fuller bucket.
+        const BATCH: u32 = 512;
+        let (mut batch, mut cursor, mut entries) = (BATCH, None, Vec::new());
+        loop {
+            let mut keys = vec![0; batch as usize * size_of::<K>()];
+            let mut values = self.value_buffer(batch as usize)?;
+            let before = cursor;
+            let result =
+                bpf::lookup_batch(self.fd.as_fd(), &mut cursor, &mut keys, &mut values, batch);
+            let (count, last) = match result {
+                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && batch < self.entries_max() => {
+                    (batch, cursor) = (batch * 2, before);
+                    continue;
+                }
+                result => result?,
+            };
+            let per_entry = values.len() / batch as usize;
+            let pairs = keys.chunks_exact(size_of::<K>()).zip(values.chunks_exact(per_entry));
+            entries.extend(
+                pairs.take(count as usize).map(|(key, value)| (read(key), self.values(value))),
+            );
+            if last {
+                return Ok(entries);
+            }
+        }
+    }
+
+    fn value_buffer(&self, entries: usize) -> io::Result<Vec<u8>> {
+        let cpus = if self.is_per_cpu() { cpus()? } else { 1 };
+        Ok(vec![0; entries * cpus * self.stride()])
+    }
+
+    fn values(&self, buffer: &[u8]) -> Vec<V> {
+        buffer.chunks_exact(self.stride()).map(|slot| read(&slot[..size_of::<V>()])).collect()
+    }
+
+    /// The kernel rounds each CPU's value up to 8 bytes.
+    fn stride(&self) -> usize {
+        if self.is_per_cpu() { size_of::<V>().next_multiple_of(8) } else { size_of::<V>() }
+    }
+
+    fn is_per_cpu(&self) -> bool {
+        matches!(self.info.kind, HASH_PER_CPU | ARRAY_PER_CPU)
+    }
+}
+
+impl<K, V> AsFd for Map<K, V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Possible CPUs, offline ones included: the kernel writes a value for each.
+fn cpus() -> io::Result<usize> {
+    aya::util::nr_cpus().map_err(|(_, error)| error)
+}
+
+fn bytes_of<T: Pod>(value: &T) -> &[u8] {
+    // SAFETY: Pod types have no padding, so all bytes are initialised; the slice covers exactly
+    // the value and lives as long. The kernel wants bytes, and std has no safe cast.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+fn read<T: Pod>(bytes: &[u8]) -> T {
+    assert_eq!(bytes.len(), size_of::<T>(), "callers cut the buffer by the type's size");
+    // SAFETY: the length was just compared, alignment is not needed, and every bit pattern is a
+    // value of a Pod type.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}

@@ -1,0 +1,159 @@
+//! The packet path of a running relay.
+
+use std::net::SocketAddr;
+
+use weir_abi::FLOWS_MAX;
+
+use crate::attach::{self, Attachment, Links};
+use crate::counters::Counters;
+use crate::error::Result;
+use crate::flows::FlowTable;
+use crate::interface::Interface;
+use crate::kernel::{OBJECT, Programs};
+use crate::pins::{self, PinDir};
+use crate::steering::Steering;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names the pin directory; one running process per name.
+    pub instance: String,
+    /// Interfaces that carry client-facing or target-facing packets.
+    pub interfaces: Vec<String>,
+    pub mode: WantedMode,
+    /// Where the relay listens for QUIC, at most [`weir_abi::LISTEN_MAX`] addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Exit flows that can be open at once.
+    pub flows_max: u32,
+}
+
+/// Which XDP mode to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WantedMode {
+    /// Native, and generic where the driver has none.
+    #[default]
+    Auto,
+    /// Native or not at all.
+    Native,
+    /// Generic, also where native would work.
+    Generic,
+}
+
+/// The loaded, pinned and attached programs.
+///
+/// Dropping it detaches the programs and leaves the maps pinned, as the end of the process by any
+/// signal does, so that no count is lost. [`Packets::stop`] leaves nothing.
+#[derive(Debug)]
+pub struct Packets {
+    // Declared first, so dropped first: no packet is counted once the rest goes.
+    links: Vec<Links>,
+    attachments: Vec<Attachment>,
+    steering: Steering,
+    programs: Programs,
+    dir: PinDir,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            instance: "default".to_owned(),
+            interfaces: Vec::new(),
+            mode: WantedMode::Auto,
+            listen: Vec::new(),
+            flows_max: FLOWS_MAX,
+        }
+    }
+}
+
+impl Packets {
+    /// Loads, configures, pins and attaches, in this order; on an error nothing is left.
+    /// To be called in the network namespace of the interfaces.
+    pub fn start(options: &Options) -> Result<Self> {
+        let interfaces: Vec<_> =
+            options.interfaces.iter().map(|name| Interface::open(name)).collect::<Result<_>>()?;
+        for interface in &interfaces {
+            interface.refuse_foreign()?;
+        }
+        let programs = Programs::load(OBJECT, options.flows_max)?;
+        programs.configure(&options.listen)?;
+        let dir = PinDir::create(&options.instance)?;
+        Self::attach(programs, dir, &interfaces, options.mode)
+    }
+
+    fn attach(
+        mut programs: Programs,
+        dir: PinDir,
+        interfaces: &[Interface],
+        mode: WantedMode,
+    ) -> Result<Self> {
+        let attached = dir.pin(&programs).and_then(|()| {
+            interfaces
+                .iter()
+                .map(|interface| attach_one(&mut programs, interface, mode))
+                .collect::<Result<Vec<_>>>()
+        });
+        match attached.and_then(|attached| Ok((attached, programs.steering()?))) {
+            Ok((attached, steering)) => {
+                let (links, attachments) = attached.into_iter().unzip();
+                Ok(Self { links, attachments, steering, programs, dir })
+            }
+            Err(error) => {
+                // The first error is the one to report.
+                let _ = dir.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// What is attached where, and how.
+    #[must_use]
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// The exit flow table.
+    #[must_use]
+    pub fn flows(&self) -> FlowTable {
+        self.programs.flows()
+    }
+
+    /// Verdict, unattributed and steering counters.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.programs.counters()
+    }
+
+    /// The reuseport side. Detach its program from the sockets by closing them.
+    #[must_use]
+    pub fn steering(&self) -> Steering {
+        self.steering.clone()
+    }
+
+    /// Detaches the programs and unpins the maps. Handles stay readable until dropped.
+    pub fn stop(self) -> Result<()> {
+        let Self { links, programs, dir, .. } = self;
+        drop(links);
+        drop(programs);
+        dir.remove()
+    }
+}
+
+/// May programs be loaded here? Loads the object and throws it away; the error says what is
+/// missing.
+pub fn probe() -> Result<()> {
+    Programs::load(OBJECT, 1)?;
+    pins::ensure_bpf_fs()
+}
+
+fn attach_one(
+    programs: &mut Programs,
+    interface: &Interface,
+    mode: WantedMode,
+) -> Result<(Links, Attachment)> {
+    let mut notes = Vec::new();
+
+    let (egress_link, egress) = attach::egress(programs.egress()?, interface, &mut notes)?;
+    let (ingress_link, mode) = attach::ingress(programs.ingress()?, interface, mode, &mut notes)?;
+    let attachment = Attachment { interface: interface.name.clone(), mode, egress, notes };
+    Ok((Links::new(ingress_link, egress_link), attachment))
+}

@@ -1,0 +1,182 @@
+//! `bpf(2)` on maps. The kernel takes map operations from any thread, so these functions need a
+//! file descriptor and no lock; aya's typed maps want `&mut` for every write.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+const MAP_LOOKUP_ELEM: libc::c_int = 1;
+const MAP_UPDATE_ELEM: libc::c_int = 2;
+const OBJ_GET: libc::c_int = 7;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
+const MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// Update flag: the key must be new.
+pub(crate) const NO_EXIST: u64 = 1;
+
+/// `union bpf_attr` for element operations.
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// `union bpf_attr` for batches.
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct PathAttr {
+    pathname: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct InfoAttr {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MapInfo {
+    pub(crate) kind: u32,
+    pub(crate) id: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) flags: u32,
+}
+
+/// Fills `value`, whose length must be that of the map's value (times the CPUs, each rounded up to
+/// 8 bytes, for a per-CPU map). False if there is no such key.
+pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    found(element(MAP_LOOKUP_ELEM, map, key, value.as_mut_ptr(), 0))
+}
+
+/// Like [`lookup`], and removes the element in the same step.
+pub(crate) fn take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    found(element(MAP_LOOKUP_AND_DELETE_ELEM, map, key, value.as_mut_ptr(), 0))
+}
+
+/// Writes an element.
+pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> io::Result<()> {
+    element(MAP_UPDATE_ELEM, map, key, value.as_ptr().cast_mut(), flags).map(drop)
+}
+
+/// One batch of a walk through a hash map. `cursor` is `None` at the start and is moved on; the
+/// answer is the number of elements and whether it was the last batch.
+pub(crate) fn lookup_batch(
+    map: BorrowedFd<'_>,
+    cursor: &mut Option<u32>,
+    keys: &mut [u8],
+    values: &mut [u8],
+    count: u32,
+) -> io::Result<(u32, bool)> {
+    let mut next = 0u32;
+    let mut attr = BatchAttr {
+        in_batch: cursor.as_ref().map_or(0, |cursor| address(std::ptr::from_ref(cursor))),
+        out_batch: address(&raw mut next),
+        keys: address(keys.as_mut_ptr()),
+        values: address(values.as_mut_ptr()),
+        count,
+        map_fd: raw(map),
+        element_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: every address is of a live buffer; the caller sized keys and values for `count`
+    // elements, and the kernel writes no more than that. aya has no batch operations.
+    let result = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attr) };
+    *cursor = Some(next);
+    match result {
+        Ok(_) => Ok((attr.count, false)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count, true)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens what is pinned at `path`.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = PathAttr { pathname: address(path.as_ptr()), fd: 0, flags: 0 };
+    // SAFETY: the path outlives the call.
+    let fd = unsafe { bpf(OBJ_GET, &mut attr) }?;
+    // SAFETY: the kernel has just given us this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Type and shape of a map.
+pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    let mut info = MapInfo::default();
+    let mut attr =
+        InfoAttr { fd: raw(map), len: size_of::<MapInfo>() as u32, info: address(&raw mut info) };
+    // SAFETY: the kernel writes at most `len` bytes, the size of `info`.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info)
+}
+
+fn element(
+    command: libc::c_int,
+    map: BorrowedFd<'_>,
+    key: &[u8],
+    value: *mut u8,
+    flags: u64,
+) -> io::Result<libc::c_long> {
+    let mut attr = ElementAttr {
+        map_fd: raw(map),
+        pad: 0,
+        key: address(key.as_ptr()),
+        value: address(value),
+        flags,
+    };
+    // SAFETY: key and value are live buffers of the map's sizes, which `maps::Map` has checked
+    // against the kernel when it opened the map.
+    unsafe { bpf(command, &mut attr) }
+}
+
+fn found(result: io::Result<libc::c_long>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    // A borrowed descriptor is never negative.
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn address<T>(pointer: *const T) -> u64 {
+    pointer.expose_provenance() as u64
+}
+
+/// # Safety
+/// `attr` is the prefix of `union bpf_attr` that belongs to `command`, and its addresses are those
+/// of live buffers as large as the command wants.
+unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: the caller's promise; the size tells the kernel how much of the union is there, and
+    // it takes the rest as zero.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
