@@ -14,14 +14,14 @@ const USAGE: &str = "\
 cargo xtask contracts <build | check | test>
 
   build   compile deploy/contracts and write artifacts/*.json
-  check   compile, and fail if artifacts/*.json or the README's gas table say something else
+  check   compile, and fail if artifacts/*.json or the gas table in README.md are stale
   test    random vouchers from Rust, then all forge tests, the comparison with Rust among them";
 
 /// How many random vouchers, channels and Merkle proofs Rust and Solidity must agree on.
 const VECTORS: &str = "64";
 
 /// Runs `cargo xtask contracts`.
-pub fn run(args: &[String]) -> Result<()> {
+pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build"] => build(),
         ["check"] => check(),
@@ -32,15 +32,15 @@ pub fn run(args: &[String]) -> Result<()> {
 
 /// The chain tools, as paths of native binaries.
 #[derive(Debug)]
-pub struct Tools {
+pub(crate) struct Tools {
     /// A local chain for tests and demos.
-    pub anvil: PathBuf,
+    pub(crate) anvil: PathBuf,
     /// Builds and tests contracts.
-    pub forge: PathBuf,
+    pub(crate) forge: PathBuf,
 }
 
 /// The chain tools of the lock file, installed into deploy/contracts/node_modules if they aren't.
-pub fn tools() -> Result<Tools> {
+pub(crate) fn tools() -> Result<Tools> {
     let platform = platform()?;
     let binary =
         |tool: &str| dir().join(format!("node_modules/@foundry-rs/{tool}-{platform}/bin/{tool}"));

@@ -6,11 +6,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 /// The contracts whose artefacts are committed. TestToken is for local chains only.
-pub const CONTRACTS: [&str; 3] = ["ExitEscrow", "UsageAnchor", "TestToken"];
+pub(crate) const CONTRACTS: [&str; 3] = ["ExitEscrow", "UsageAnchor", "TestToken"];
 
 /// The artefact of a contract, from what forge wrote to `out`: ABI, bytecode, compiler, settings,
 /// and the hash of every source that went into it.
-pub fn pack(dir: &Path, name: &str) -> Result<String> {
+pub(crate) fn pack(dir: &Path, name: &str) -> Result<String> {
     let path = dir.join(format!("out/{name}.sol/{name}.json"));
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("forge didn't write {}", path.display()))?;
@@ -42,7 +42,7 @@ pub fn pack(dir: &Path, name: &str) -> Result<String> {
 }
 
 /// The top-level fields in which two artefacts differ.
-pub fn differences(committed: &str, built: &str) -> String {
+pub(crate) fn differences(committed: &str, built: &str) -> String {
     let parse = |text| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
     let (committed, built) = (parse(committed), parse(built));
     let mut fields: Vec<&str> = committed.keys().chain(built.keys()).map(String::as_str).collect();
