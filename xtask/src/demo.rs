@@ -2,6 +2,7 @@
 
 mod chain;
 mod crash;
+mod curl;
 pub mod lab;
 mod process;
 mod report;

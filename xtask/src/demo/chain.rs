@@ -155,7 +155,7 @@ price_per_gib = "{price}"
 
     /// What so many bytes cost, in token units.
     pub fn amount_of(&self, bytes: u64) -> u128 {
-        u128::from(bytes) * self.price_per_gib >> 30
+        (u128::from(bytes) * self.price_per_gib) >> 30
     }
 
     /// What the escrow says was claimed for the channel: read from the chain, not from the sidecar.

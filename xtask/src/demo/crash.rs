@@ -85,22 +85,19 @@ fn client_total(scene: &Scene) -> Result<u64> {
 
 fn start_transfer(scene: &Scene) -> Result<Process> {
     let mut command = scene.lab.on(Host::Client, &scene.binaries.lab);
-    let port = if scene.lab.is_isolated() { 80 } else { 20_080 };
-    command.args(["drive", "tcp-download", "--socks", scene::SOCKS]);
-    command.args(["--target", &format!("{}:{port}", scene::WEB)]);
+    command.args(["drive", "tcp-download", "--socks", scene::SOCKS, "--host", scene::WEB]);
+    command.args(["--port", &scene::port(&scene.lab, 80).to_string()]);
     command.args(["--bytes", &(1u64 << 30).to_string()]);
     Process::start("interrupted", command, scene.dir.path())
 }
 
 /// Waits until a small request goes through the restarted relay.
 fn wait_for_service(scene: &Scene) -> Result<()> {
-    let port = if scene.lab.is_isolated() { 53 } else { 20_053 };
-    let target = format!("{}:{port}", scene::WEB);
-    let args = ["dns", "--socks", scene::SOCKS, "--target", &target, "--count", "1"];
-    let args: Vec<String> = args.map(str::to_owned).to_vec();
+    let (web, port) = (scene::WEB, scene::port(&scene.lab, 53));
+    let words = format!("dns --socks {} --target {web}:{port} --count 1", scene::SOCKS);
     let start = Instant::now();
     loop {
-        match traffic::drive(scene, &args) {
+        match traffic::drive(scene, &words) {
             Ok(seen) if seen["ok"] == true => return Ok(()),
             Ok(seen) if start.elapsed() > RECOVER_LIMIT => {
                 bail!("no service {RECOVER_LIMIT:?} after the restart: {seen}")

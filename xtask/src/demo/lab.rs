@@ -15,13 +15,9 @@ use anyhow::{Context, Result};
 
 use crate::sh;
 
-pub const RELAY_V4: &str = "192.0.2.1";
 pub const RELAY_V6: &str = "2001:db8:1::1";
 pub const INTERNET_V4: &str = "198.51.100.2";
 pub const INTERNET_V6: &str = "2001:db8:2::2";
-
-/// The relay's client-facing and target-facing interface.
-pub const RELAY_INTERFACES: [&str; 2] = ["r0", "r1"];
 
 /// A host of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

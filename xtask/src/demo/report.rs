@@ -14,9 +14,6 @@ pub struct TunnelRow {
     pub kernel_bytes: Option<u64>,
     /// Payload that the engine dropped, by its own account.
     pub drops: u64,
-    /// Whether kernel and engine must agree to the byte (UDP) or the kernel may have seen
-    /// retransmissions (TCP).
-    pub exact: bool,
     pub seconds: f64,
 }
 

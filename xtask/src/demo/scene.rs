@@ -30,6 +30,7 @@ pub const SETTLE_ADMIN: &str = "127.0.0.1:19602";
 pub const SOCKS: &str = "127.0.0.1:11080";
 pub const HTTP_PROXY: &str = "127.0.0.1:18080";
 const RELAY_PORT: u16 = 14433;
+const UNPRIVILEGED_PORTS: u16 = 20_000;
 
 /// Target-facing names; the lab's own DNS server knows them.
 pub const WEB: &str = "web.lab.test";
@@ -195,7 +196,11 @@ fn start_internet(lab: &Lab, binaries: &Binaries, dir: &RunDir) -> Result<Proces
     let mut command = lab.on(Host::Internet, &binaries.lab);
     command.args(["serve", "--v4", v4, "--v6", v6, "--dir"]).arg(dir.path());
     if !lab.is_isolated() {
-        command.args(["--port-base", "20000"]);
+        for (option, standard) in
+            [("--http-port", 80), ("--h3-port", 443), ("--echo-port", 7), ("--dns-port", 53)]
+        {
+            command.args([option, &port(lab, standard).to_string()]);
+        }
     }
     let mut process = Process::start("internet", command, dir.path())?;
     let log = dir.join("internet.log");
@@ -203,6 +208,12 @@ fn start_internet(lab: &Lab, binaries: &Binaries, dir: &RunDir) -> Result<Proces
         fs::read_to_string(&log).is_ok_and(|text| text.contains("\"ready\""))
     })?;
     Ok(process)
+}
+
+/// The port of a server of the internet: the standard one, or one that needs no privilege where
+/// everything shares one host.
+pub fn port(lab: &Lab, standard: u16) -> u16 {
+    if lab.is_isolated() { standard } else { UNPRIVILEGED_PORTS + standard }
 }
 
 /// IPv4 and IPv6 address of the internet's servers.
@@ -241,19 +252,19 @@ fn start_relay(
 fn relay_config(lab: &Lab, dir: &RunDir, chain: &Chain, xdp: bool) -> String {
     let run_dir = dir.path().display();
     let channel = &chain.channel;
+    let relay_address = relay_address(lab);
     let token_sha256 = &chain.token_sha256;
     let (v4, _) = internet_addresses(lab);
-    let (listen, allow, dns_port) = if lab.is_isolated() {
+    let dns_port = port(lab, 53);
+    let (listen, allow) = if lab.is_isolated() {
         (
             format!("[\"0.0.0.0:{RELAY_PORT}\", \"[::]:{RELAY_PORT}\"]"),
             "[\"198.51.100.0/24\", \"2001:db8:2::/64\"]",
-            53,
         )
     } else {
         (
             format!("[\"127.0.0.1:{RELAY_PORT}\", \"[::1]:{RELAY_PORT}\"]"),
             "[\"127.0.0.1/32\", \"::1/128\"]",
-            20053,
         )
     };
     let xdp = if xdp {
@@ -275,7 +286,7 @@ drain_s = 5
 
 [tls]
 self_signed = true
-names = ["exit.lab.test"]
+names = ["exit.lab.test", "{relay_address}"]
 
 {xdp}
 [exit]
@@ -299,14 +310,15 @@ channel = "{channel}"
 }
 
 fn start_client(lab: &Lab, binaries: &Binaries, dir: &RunDir, chain: &Chain) -> Result<Process> {
-    let relay = if lab.is_isolated() { lab::RELAY_V4 } else { "127.0.0.1" };
+    // IPv6 on this leg; the targets are reached over both.
+    let relay = relay_address(lab);
     let mut command = lab.on(Host::Client, &binaries.weir);
     command
         .arg("client")
-        .args(["--relay", &format!("https://{relay}:{RELAY_PORT}")])
+        .args(["--relay", &format!("https://[{relay}]:{RELAY_PORT}")])
         .args(["--token", &format!("file:{}", dir.join("token").display())])
         .arg("--ca")
-        .arg(dir.join("relay/self-signed.pem"))
+        .arg(dir.join("relay/self-signed.crt"))
         .args(["--socks", SOCKS, "--http", HTTP_PROXY, "--admin", CLIENT_ADMIN]);
     chain.payer_options(&mut command, dir);
     let mut process = Process::start("client", command, dir.path())?;
@@ -319,4 +331,8 @@ fn start_client(lab: &Lab, binaries: &Binaries, dir: &RunDir, chain: &Chain) -> 
 
 fn instance() -> String {
     format!("demo{}", std::process::id())
+}
+
+fn relay_address(lab: &Lab) -> &'static str {
+    if lab.is_isolated() { lab::RELAY_V6 } else { "::1" }
 }

@@ -5,15 +5,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::curl;
 use super::lab::Host;
 use super::report::{Report, TunnelRow};
 use super::scene::{self, Scene};
 use crate::sh;
 
-pub const DOWNLOAD_BYTES: u64 = 256 << 20;
-pub const UPLOAD_BYTES: u64 = 64 << 20;
-pub const ECHOES: u64 = 100_000;
-pub const DNS_QUERIES: u64 = 1_000;
+const DOWNLOAD_BYTES: u64 = 256 << 20;
+const UPLOAD_BYTES: u64 = 64 << 20;
+const SOCKS_BYTES: u64 = 16 << 20;
+const H3_BYTES: u64 = 1 << 20;
+const ECHOES: u64 = 100_000;
+const ECHOES_V6: u64 = 10_000;
+const DNS_QUERIES: u64 = 1_000;
+
+/// 0 to 1200 bytes, evenly, there and back: well above this on average.
+const MEAN_ECHO_BYTES: u64 = 1_100;
+
+/// A DNS header alone (RFC 1035 section 4.1.1).
+const MIN_DNS_BYTES: u64 = 12;
 
 /// The ledgers are read every 200 ms by the exporter; two equal readings in a row are the end.
 const SETTLE_DOWN: Duration = Duration::from_millis(450);
@@ -41,12 +51,20 @@ impl Counts {
     }
 }
 
+/// Who makes the traffic.
+enum Application {
+    /// `weir-lab drive` with these words.
+    Lab(String),
+    CurlDownload,
+    CurlUpload,
+}
+
 /// One step: which kind of tunnel, what drives it, and what has to come out.
 struct Step {
     kind: &'static str,
     transport: &'static str,
-    args: Vec<String>,
-    /// Application payload in both directions together, if the step knows it beforehand.
+    application: Application,
+    /// Payload of both directions together that it takes at least.
     at_least: u64,
 }
 
@@ -59,61 +77,64 @@ pub fn run(scene: &Scene, report: &mut Report) -> Result<()> {
 }
 
 fn steps(scene: &Scene) -> Vec<Step> {
-    let port = |real: u16| if scene.lab.is_isolated() { real } else { 20_000 + real };
-    let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let (web, echo) = (scene::WEB, scene::ECHO);
-    let ca = scene.dir.join("h3-cert.pem").display().to_string();
+    let port = |standard| scene::port(&scene.lab, standard);
+    let (socks, web, echo) = (scene::SOCKS, scene::WEB, scene::ECHO);
+    let (_, v6) = scene::internet_addresses(&scene.lab);
+    let cert = scene.dir.join("lab-cert.pem").display().to_string();
+    let curl = sh::has("curl");
+    let lab = |words: String| Application::Lab(format!("{words} --socks {socks} --timeout 120"));
+    let tcp = |what: &str, bytes: u64| {
+        lab(format!("{what} --host {web} --port {} --bytes {bytes}", port(80)))
+    };
+    let step =
+        |kind, transport, at_least, application| Step { kind, transport, application, at_least };
     vec![
-        Step {
-            kind: "tcp_download",
-            transport: "tcp",
-            args: words(format!(
-                "tcp-download --socks {} --target {web}:{} --bytes {DOWNLOAD_BYTES}",
-                scene::SOCKS,
-                port(80)
-            )),
-            at_least: DOWNLOAD_BYTES,
-        },
-        Step {
-            kind: "tcp_upload",
-            transport: "tcp",
-            args: words(format!(
-                "tcp-upload --socks {} --target {web}:{} --bytes {UPLOAD_BYTES}",
-                scene::SOCKS,
-                port(80)
-            )),
-            at_least: UPLOAD_BYTES,
-        },
-        Step {
-            kind: "h3_in_udp",
-            transport: "udp",
-            args: words(format!(
-                "h3-get --socks {} --target {web}:{} --ca {ca} --bytes 1048576",
-                scene::SOCKS,
-                port(443)
-            )),
-            at_least: 1 << 20,
-        },
-        Step {
-            kind: "udp_echo",
-            transport: "udp",
-            args: words(format!(
-                "udp-echo --socks {} --target {echo}:{} --count {ECHOES} --sizes 0..=1200",
-                scene::SOCKS,
+        step(
+            "tcp_download",
+            "tcp",
+            DOWNLOAD_BYTES,
+            match curl {
+                true => Application::CurlDownload,
+                false => tcp("tcp-download", DOWNLOAD_BYTES),
+            },
+        ),
+        step(
+            "tcp_upload",
+            "tcp",
+            UPLOAD_BYTES,
+            match curl {
+                true => Application::CurlUpload,
+                false => tcp("tcp-upload", UPLOAD_BYTES),
+            },
+        ),
+        step("tcp_socks", "tcp", SOCKS_BYTES, tcp("tcp-download", SOCKS_BYTES)),
+        step(
+            "h3_in_udp",
+            "udp",
+            H3_BYTES,
+            lab(format!("h3-get --host {web} --port {} --ca {cert} --bytes {H3_BYTES}", port(443))),
+        ),
+        step(
+            "udp_echo",
+            "udp",
+            ECHOES * MEAN_ECHO_BYTES,
+            lab(format!("udp-echo --target {echo}:{} --count {ECHOES} --sizes 0..=1200", port(7))),
+        ),
+        step(
+            "udp_echo_v6",
+            "udp",
+            ECHOES_V6 * MEAN_ECHO_BYTES,
+            lab(format!(
+                "udp-echo --target [{v6}]:{} --count {ECHOES_V6} --sizes 0..=1200",
                 port(7)
             )),
-            at_least: ECHOES,
-        },
-        Step {
-            kind: "dns",
-            transport: "udp",
-            args: words(format!(
-                "dns --socks {} --target {web}:{} --count {DNS_QUERIES}",
-                scene::SOCKS,
-                port(53)
-            )),
-            at_least: DNS_QUERIES,
-        },
+        ),
+        step(
+            "dns",
+            "udp",
+            DNS_QUERIES * 2 * MIN_DNS_BYTES,
+            lab(format!("dns --target {web}:{} --count {DNS_QUERIES}", port(53))),
+        ),
     ]
 }
 
@@ -122,7 +143,11 @@ fn run_step(scene: &Scene, report: &mut Report, step: &Step) -> Result<()> {
     let before = counts_at_rest(scene, step.transport)?;
     let cpu_before = scene.relay.cpu_ns()?;
     let start = Instant::now();
-    let seen = drive(scene, &step.args)?;
+    let seen = match &step.application {
+        Application::Lab(words) => drive(scene, words)?,
+        Application::CurlDownload => curl::download(scene, DOWNLOAD_BYTES)?,
+        Application::CurlUpload => curl::upload(scene, UPLOAD_BYTES)?,
+    };
     let seconds = start.elapsed().as_secs_f64();
     let cpu = scene.relay.cpu_ns()?.saturating_sub(cpu_before);
     let delta = counts_at_rest(scene, step.transport)?.since(before);
@@ -134,7 +159,6 @@ fn run_step(scene: &Scene, report: &mut Report, step: &Step) -> Result<()> {
         engine_bytes: delta.engine,
         kernel_bytes: scene.xdp.then_some(delta.kernel),
         drops: delta.drops,
-        exact,
         seconds,
     };
     report.check(
@@ -170,19 +194,16 @@ fn run_step(scene: &Scene, report: &mut Report, step: &Step) -> Result<()> {
 /// A name that resolves to a private address must be refused, and nothing may leave for it.
 fn denied_target(scene: &Scene, report: &mut Report) -> Result<()> {
     eprintln!("==> denied target");
-    let args: Vec<String> =
-        ["denied", "--socks", scene::SOCKS, "--target", &format!("{}:80", scene::PRIVATE)]
-            .map(str::to_owned)
-            .to_vec();
-    let seen = drive(scene, &args)?;
+    let target = format!("denied --host {} --socks {}", scene::PRIVATE, scene::SOCKS);
+    let seen = drive(scene, &target)?;
     report.check("denied target", seen["ok"] == true, format!("{seen}"));
     Ok(())
 }
 
 /// Runs `weir-lab drive` on the client's host; it prints what the application saw.
-pub fn drive(scene: &Scene, args: &[String]) -> Result<Value> {
+pub fn drive(scene: &Scene, words: &str) -> Result<Value> {
     let mut command = scene.lab.on(Host::Client, &scene.binaries.lab);
-    command.arg("drive").args(args);
+    command.arg("drive").args(words.split(' '));
     let output = sh::output(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().with_context(|| {
