@@ -56,7 +56,7 @@ pub struct Clerk<S> {
 #[derive(Debug)]
 enum Reply {
     Records(Peer, u64),
-    Frame(Peer, Frame),
+    Frame(Peer, Box<Frame>),
     /// A voucher that is in the group, and the query to refuse if the group can't be written.
     Voucher(Peer, Box<VoucherOffer>),
     Hello(oneshot::Sender<HelloAck>, HelloAck),
@@ -192,7 +192,7 @@ impl<S: Storage> Clerk<S> {
                 warn!(channel = %key.channel, lane = key.lane, reason = why.reason, "voucher refused");
                 let (query, refusal, reason) = (offer.query, why.refusal, why.reason);
                 let refused = VoucherRefused { query, refusal, reason };
-                self.replies.push(Reply::Frame(peer, Frame::VoucherRefused(refused)));
+                self.replies.push(Reply::Frame(peer, Box::new(Frame::VoucherRefused(refused))));
             }
         }
     }
@@ -262,7 +262,7 @@ impl<S: Storage> Clerk<S> {
                 Reply::Records(peer, next) => {
                     acks.insert(peer.id(), (peer, next));
                 }
-                Reply::Frame(peer, frame) => peer.send(frame),
+                Reply::Frame(peer, frame) => peer.send(*frame),
                 Reply::Voucher(peer, offer) => {
                     let voucher = offer.signed.voucher;
                     peer.send(Frame::VoucherAck(VoucherAck {

@@ -90,14 +90,9 @@ fn check(
             ),
         ));
     }
-    match lane.funding {
-        Funding::Withdrawing => {
-            return Err((Refusal::Closing, "the payer is withdrawing the deposit".into()));
-        }
-        Funding::Missing => {
-            return Err((Refusal::Closing, "the channel is not open on chain".into()));
-        }
-        Funding::Unknown | Funding::Funded | Funding::Exhausted => {}
+    // While a payer withdraws, a voucher is as good as ever, and more urgent.
+    if lane.funding == Funding::Missing {
+        return Err((Refusal::Closing, "the channel is not open on chain".into()));
     }
     if let Some(spendable) = lane.spendable
         && voucher.amount > spendable

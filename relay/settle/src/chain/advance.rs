@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use alloy::consensus::TxEip1559;
+use alloy::consensus::{TxEip1559, TxEnvelope};
 use alloy::eips::BlockNumberOrTag;
+use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{B256, Bytes, TxKind, U256};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::SolEvent;
@@ -100,29 +101,25 @@ impl Driver {
         Ok(())
     }
 
-    /// Replaces a stuck transaction by one with the same nonce and a higher fee.
+    /// Replaces a stuck transaction by one that differs in its fee only. A new estimate of the gas
+    /// would be wrong: the node may count the stuck transaction as done.
     async fn pay_more(&mut self, intent: &Intent) -> Result<(), Error> {
-        let (Some(nonce), Some(last)) = (intent.nonce, intent.attempts.last()) else {
-            return Ok(());
-        };
+        let Some(last) = intent.attempts.last() else { return Ok(()) };
+        let mut tx = decode(intent, &last.raw)?;
         let current = self.rpc.fees().await?;
         // Nodes want at least 10 % more, for the fee and for the tip, and round as they like.
-        let floor = last.max_fee_per_gas.saturating_mul(9) / 8 + 1;
-        let fees = Fees { max_fee: current.max_fee.max(floor), tip: current.tip.max(floor / 2) };
-        if fees.max_fee > self.config.fee_ceiling_wei {
-            warn!(id = intent.id, fee = fees.max_fee, "stuck, and the fee ceiling forbids more");
+        let more = |wei: u128| wei.saturating_mul(9) / 8 + 1;
+        tx.max_fee_per_gas = current.max_fee.max(more(tx.max_fee_per_gas));
+        tx.max_priority_fee_per_gas =
+            current.tip.max(more(tx.max_priority_fee_per_gas)).min(tx.max_fee_per_gas);
+        let fee = tx.max_fee_per_gas;
+        if fee > self.config.fee_ceiling_wei {
+            warn!(id = intent.id, fee, "stuck, and the fee ceiling forbids to pay more");
             self.sent.insert(intent.id, SentAt { made: Instant::now(), sent: None });
             return Ok(());
         }
-        let to = match intent.action {
-            Action::Anchor { .. } => self.config.anchor.unwrap_or(self.config.domain.escrow),
-            _ => self.config.domain.escrow,
-        };
-        let to = contracts::address(to);
-        let input = contracts::input(&intent.action);
-        let gas = self.rpc.estimate(self.address(), to, input.clone()).await?;
-        warn!(id = intent.id, fee = fees.max_fee, "stuck; paying more with the same nonce");
-        self.sign(intent.id, self.transaction(nonce, gas, fees, to, input)).await
+        warn!(id = intent.id, fee, "stuck; paying more with the same nonce");
+        self.sign(intent.id, tx).await
     }
 
     /// Signs, journals, and only then sends.
@@ -141,10 +138,7 @@ impl Driver {
     /// Sends the newest transaction of an intent.
     async fn send(&mut self, intent: &Intent) -> Result<(), Error> {
         let Some(newest) = intent.attempts.last() else { return Ok(()) };
-        let raw: Bytes = newest.raw.parse().map_err(|_| Error::Contradiction {
-            offset: 0,
-            detail: format!("the transaction of intent {} is not hexadecimal", intent.id),
-        })?;
+        let raw = bytes(intent, &newest.raw)?;
         let answer = self.rpc.send_raw(&raw).await?;
         if let Some(at) = self.sent.get_mut(&intent.id) {
             at.sent = Some(Instant::now());
@@ -247,6 +241,22 @@ impl Driver {
             input,
         }
     }
+}
+
+/// A transaction as the journal has it.
+fn bytes(intent: &Intent, raw: &str) -> Result<Bytes, Error> {
+    raw.parse().map_err(|_| damaged(intent))
+}
+
+fn decode(intent: &Intent, raw: &str) -> Result<TxEip1559, Error> {
+    let envelope = TxEnvelope::decode_2718(&mut bytes(intent, raw)?.as_ref());
+    let signed = envelope.ok().and_then(|e| e.as_eip1559().cloned());
+    signed.map(|s| s.strip_signature()).ok_or_else(|| damaged(intent))
+}
+
+fn damaged(intent: &Intent) -> Error {
+    let detail = format!("the transaction of intent {} can't be read", intent.id);
+    Error::Contradiction { offset: 0, detail }
 }
 
 /// The last step of a mined intent, with what the contract said.

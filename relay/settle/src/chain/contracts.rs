@@ -2,76 +2,85 @@
 //! `deploy/contracts`.
 
 use alloy::primitives::{Address, B256, Bytes};
-use alloy::sol;
 use alloy::sol_types::SolCall;
 
 use crate::journal::entry::{Action, ClaimRow};
 
-sol! {
-    #[derive(Debug)]
-    interface IExitEscrow {
-        struct Voucher {
-            bytes32 channelId;
-            uint32 lane;
-            uint128 cumulativeAmount;
-            uint64 seq;
-            bytes32 usageHead;
+pub use abi::{IERC20, IExitEscrow, IUsageAnchor};
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "sol! makes a function of each event, with as many arguments as the event has fields"
+)]
+mod abi {
+    use alloy::sol;
+
+    sol! {
+        #[derive(Debug)]
+        interface IExitEscrow {
+            struct Voucher {
+                bytes32 channelId;
+                uint32 lane;
+                uint128 cumulativeAmount;
+                uint64 seq;
+                bytes32 usageHead;
+            }
+            struct SignedVoucher {
+                Voucher voucher;
+                bytes signature;
+            }
+
+            event Claimed(
+                bytes32 indexed channelId,
+                uint32 indexed lane,
+                address indexed receiver,
+                uint128 paid,
+                uint128 claimed,
+                uint128 cumulativeAmount,
+                uint64 seq,
+                bytes32 usageHead
+            );
+            event ClaimSkipped(
+                bytes32 indexed channelId, uint32 indexed lane, uint64 seq, uint256 row, uint8 reason
+            );
+            event Settled(address indexed receiver, address indexed token, uint256 amount);
+
+            function openChannel(
+                address signer,
+                address receiver,
+                address token,
+                uint64 withdrawDelay,
+                bytes32 salt,
+                uint128 amount
+            ) external returns (bytes32 channelId);
+            function claim(SignedVoucher[] calldata rows) external returns (uint128[] memory paid);
+            function settle(address receiver, address token) external returns (uint256 amount);
+            function channels(bytes32 channelId) external view returns (
+                address payer,
+                uint64 withdrawDelay,
+                address signer,
+                uint64 withdrawAt,
+                address receiver,
+                address token,
+                uint128 balance
+            );
+            function claimed(bytes32 channelId, uint32 lane) external view returns (uint128);
+            function earned(address receiver, address token) external view returns (uint256);
+            function domainSeparator() external view returns (bytes32);
         }
-        struct SignedVoucher {
-            Voucher voucher;
-            bytes signature;
+
+        #[derive(Debug)]
+        interface IUsageAnchor {
+            function anchor(uint64 epoch, bytes32 root, uint128 total) external;
+            function commitments(address exit, uint64 epoch) external view returns (bytes32);
         }
 
-        event Claimed(
-            bytes32 indexed channelId,
-            uint32 indexed lane,
-            address indexed receiver,
-            uint128 paid,
-            uint128 claimed,
-            uint128 cumulativeAmount,
-            uint64 seq,
-            bytes32 usageHead
-        );
-        event ClaimSkipped(
-            bytes32 indexed channelId, uint32 indexed lane, uint64 seq, uint256 row, uint8 reason
-        );
-        event Settled(address indexed receiver, address indexed token, uint256 amount);
-
-        function openChannel(
-            address signer,
-            address receiver,
-            address token,
-            uint64 withdrawDelay,
-            bytes32 salt,
-            uint128 amount
-        ) external returns (bytes32 channelId);
-        function claim(SignedVoucher[] calldata rows) external returns (uint128[] memory paid);
-        function settle(address receiver, address token) external returns (uint256 amount);
-        function channels(bytes32 channelId) external view returns (
-            address payer,
-            uint64 withdrawDelay,
-            address signer,
-            uint64 withdrawAt,
-            address receiver,
-            address token,
-            uint128 balance
-        );
-        function claimed(bytes32 channelId, uint32 lane) external view returns (uint128);
-        function earned(address receiver, address token) external view returns (uint256);
-        function domainSeparator() external view returns (bytes32);
-    }
-
-    #[derive(Debug)]
-    interface IUsageAnchor {
-        function anchor(uint64 epoch, bytes32 root, uint128 total) external;
-        function commitments(address exit, uint64 epoch) external view returns (bytes32);
-    }
-
-    #[derive(Debug)]
-    interface IERC20 {
-        function approve(address spender, uint256 amount) external returns (bool);
-        function balanceOf(address owner) external view returns (uint256);
-        function mint(address to, uint256 amount) external;
+        #[derive(Debug)]
+        interface IERC20 {
+            function approve(address spender, uint256 amount) external returns (bool);
+            function balanceOf(address owner) external view returns (uint256);
+            function mint(address to, uint256 amount) external;
+        }
     }
 }
 

@@ -1,20 +1,23 @@
 //! `settle-now`: claim, then settle, then anchor, each after the one before is final.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Driver;
 use super::outbox::{Intent, State};
 use crate::error::Error;
+use crate::journal::entry::text;
 
-/// What `settle-now` did.
-#[derive(Debug, Clone, Default, Serialize, serde::Deserialize, PartialEq, Eq)]
+/// What `settle-now` did. Token units are decimal strings in JSON, as everywhere.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Report {
     /// Every transaction, in order.
     pub transactions: Vec<Done>,
     /// Token units credited to the receivers.
+    #[serde(with = "text")]
     pub claimed: u128,
     /// Token units moved to the receivers.
+    #[serde(with = "text")]
     pub settled: u128,
     /// Gas of all transactions.
     pub gas_used: u64,
@@ -23,13 +26,13 @@ pub struct Report {
     /// The newest usage root.
     pub root: Option<String>,
     /// The total under it, in token units.
-    pub total: Option<u128>,
+    pub total: Option<String>,
     /// Rows that the contract skipped and intents that failed, in words.
     pub problems: Vec<String>,
 }
 
 /// One transaction that is final.
-#[derive(Debug, Clone, Serialize, serde::Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Done {
     /// claim, settle or anchor.
     pub kind: String,
@@ -74,7 +77,7 @@ impl Driver {
             if let Some(anchor) = &view.last_anchor {
                 job.report.epoch = Some(anchor.epoch);
                 job.report.root = Some(anchor.root.to_string());
-                job.report.total = Some(anchor.total);
+                job.report.total = Some(anchor.total.to_string());
             }
             // Who stopped waiting needs no report; the journal has it.
             drop(job.reply.send(job.report));

@@ -128,7 +128,11 @@ impl Rpc {
 
     /// `eth_estimateGas` of any transaction.
     pub async fn estimate_request(&self, request: TransactionRequest) -> Result<u64, Error> {
-        let attempt = self.provider.estimate_gas(request).into_future();
+        let attempt = self
+            .provider
+            .estimate_gas(request)
+            .block(BlockNumberOrTag::Latest.into())
+            .into_future();
         match self.timed("eth_estimateGas", attempt).await? {
             Ok(gas) => Ok(gas),
             Err(RpcError::ErrorResp(e)) => {

@@ -1,11 +1,12 @@
 //! A copy of the chain's state for everybody who only looks.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Driver;
 use super::outbox::{Intent, Outbox, State};
 use super::rpc::Rpc;
 use crate::error::Error;
+use crate::journal::entry::text;
 use crate::keys::Wallet;
 
 /// The state as of the last look at the chain.
@@ -24,10 +25,12 @@ pub struct ChainView {
     /// Who pays for gas.
     pub wallet: String,
     /// What it has, in wei.
+    #[serde(serialize_with = "decimal")]
     pub wallet_wei: Option<u128>,
     /// Whether that is below the configured floor.
     pub wallet_low: bool,
     /// Claimed and not yet pulled, over all receivers and tokens, in token units.
+    #[serde(serialize_with = "text::serialize")]
     pub earned: u128,
     /// Intents with something left to do, oldest first.
     pub open: Vec<IntentView>,
@@ -52,6 +55,14 @@ pub struct IntentView {
     pub gas_used: Option<u64>,
     /// False if it reverted.
     pub success: Option<bool>,
+}
+
+/// Amounts are decimal strings: JSON numbers lose digits past 2^53.
+fn decimal<S: Serializer>(value: &Option<u128>, s: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => s.collect_str(value),
+        None => s.serialize_none(),
+    }
 }
 
 /// Finished intents that `status` shows.

@@ -1,0 +1,8 @@
+//! One test program, so that the chain library is linked once.
+
+mod book;
+mod chain;
+mod common;
+mod config;
+mod journal;
+mod server;
