@@ -1,0 +1,96 @@
+//! `weir doctor`: what this host offers a relay, and what to do about the rest.
+
+mod host;
+mod network;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::failure::Failure;
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also look at what this configuration needs: its ports, interfaces and limits
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Interfaces to look at for XDP; those of the configuration, or all, unless given
+    #[arg(short, long, value_name = "NAME")]
+    interface: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How one finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+/// # Errors
+/// When a relay couldn't run here, or the configuration is wrong.
+pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
+    let config = args.config.as_deref().map(Config::load).transpose()?;
+    let mut findings = host::findings(config.as_ref());
+    findings.extend(network::findings(config.as_ref(), &args.interface));
+    if args.json {
+        let text = serde_json::to_string_pretty(&findings)
+            .map_err(|error| Failure::Internal(error.into()))?;
+        println!("{text}");
+    } else {
+        for finding in &findings {
+            print!("{}", finding.render());
+        }
+    }
+    let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
+    if failed > 0 {
+        return Err(Failure::Unavailable(format!("{failed} check(s) failed")));
+    }
+    Ok(())
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
+    }
+
+    fn warn(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let (found, advice) = (found.into(), Some(advice.into()));
+        Self { check, verdict: Verdict::Warn, found, advice }
+    }
+
+    fn fail(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let (found, advice) = (found.into(), Some(advice.into()));
+        Self { check, verdict: Verdict::Fail, found, advice }
+    }
+
+    fn render(&self) -> String {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        let mut text = format!("{verdict:<5} {:<12} {}\n", self.check, self.found);
+        if let Some(advice) = &self.advice {
+            text.push_str(&format!("{:18} -> {advice}\n", ""));
+        }
+        text
+    }
+}

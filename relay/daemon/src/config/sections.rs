@@ -1,0 +1,262 @@
+//! What each section holds, its defaults and its limits.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::Section;
+use super::value::{ByteSize, Hex32, NameServer};
+use super::*;
+
+/// The connection-ID layout has room for so many workers.
+const WORKERS_MAX: u64 = 64;
+
+/// What the SHA-256 of an empty token looks like; it comes from `echo -n "$UNSET" | sha256sum`.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+pub(super) fn read(root: Section<'_>) -> Config {
+    let config = Config {
+        relay: relay(root.section("relay")),
+        log: log(root.section("log")),
+        tls: tls(root.section("tls")),
+        io: io(root.section("io")),
+        xdp: xdp(root.section("xdp")),
+        exit: exit(root.section("exit")),
+        dns: dns(root.section("dns")),
+        limits: limits(root.section("limits")),
+        settle: settle(root.section("settle")),
+        grants: grants(root.sections("grant")),
+        file: PathBuf::new(),
+        places: BTreeMap::new(),
+    };
+    if config.grants.is_empty() && !root.has("grant") {
+        let hint = "add a [[grant]] with name and token_sha256; `printf %s TOKEN | sha256sum`";
+        root.reject("grant", "nobody may use this relay".to_owned(), Some(hint.to_owned()));
+    }
+    if let (None, Some(index)) =
+        (&config.settle, config.grants.iter().position(|grant| grant.channel.is_some()))
+    {
+        let message = format!("grant.{index} has a channel, but there is no [settle] to bill it");
+        let hint = "add [settle] with its socket, or remove `channel`";
+        root.reject("grant", message, Some(hint.to_owned()));
+    }
+    root.finish();
+    config
+}
+
+fn relay(section: Section<'_>) -> RelayConfig {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let listen: Vec<SocketAddr> = section.list("listen");
+    if !section.has("listen") {
+        section.reject(
+            "listen",
+            "is missing".to_owned(),
+            Some("write `listen = [\"0.0.0.0:4433\", \"[::]:4433\"]`".to_owned()),
+        );
+    }
+    for v4 in [true, false] {
+        let family = if v4 { "IPv4" } else { "IPv6" };
+        if listen.iter().filter(|addr| addr.is_ipv4() == v4).count() > 1 {
+            let reason = format!("more than one {family} address");
+            let hint = "0.0.0.0 and [::] listen on all addresses of a family";
+            section.reject("listen", reason, Some(hint.to_owned()));
+        }
+    }
+    if section.has("listen") && listen.is_empty() {
+        section.reject("listen", "holds no usable address".to_owned(), None);
+    }
+    let admin = section.or("admin", SocketAddr::from((Ipv4Addr::LOCALHOST, 9600)));
+    if !admin.ip().is_loopback() {
+        let reason = format!("{admin} is not a loopback address");
+        let hint = "the admin endpoint has no login; scrape it through a local agent or a tunnel";
+        section.reject("admin", reason, Some(hint.to_owned()));
+    }
+    let relay = RelayConfig {
+        name: section.or("name", "weir".to_owned()),
+        workers: section.ranged("workers", cpus.min(WORKERS_MAX), 1..WORKERS_MAX + 1) as u16,
+        pin: section.or("pin", true),
+        listen,
+        admin,
+        run_dir: section.or("run_dir", PathBuf::from("/run/weir")),
+        drain: section.or("drain_s", Duration::from_secs(30)),
+    };
+    let good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if relay.name.is_empty() || relay.name.len() > 63 || !relay.name.chars().all(good) {
+        let hint = "1 to 63 letters, digits, `-`, `.` or `_`: it stands in the Proxy-Status header";
+        section.reject("name", "is not a name".to_owned(), Some(hint.to_owned()));
+    }
+    section.finish();
+    relay
+}
+
+fn log(section: Section<'_>) -> LogConfig {
+    let log = LogConfig {
+        format: section.or("format", LogFormat::Text),
+        level: section.or("level", "info".to_owned()),
+    };
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&log.level) {
+        let hint = "error, warn, info, debug, or a filter like `weir=debug,info`";
+        section.reject("level", error.to_string(), Some(hint.to_owned()));
+    }
+    section.finish();
+    log
+}
+
+fn tls(section: Section<'_>) -> TlsConfig {
+    let self_signed = section.or("self_signed", false);
+    let names: Vec<String> = section.list("names");
+    let cert: Option<PathBuf> = section.optional("cert");
+    let key: Option<PathBuf> = section.optional("key");
+    let tls = match (self_signed, cert, key) {
+        (true, None, None) => {
+            let names = if names.is_empty() { vec!["localhost".to_owned()] } else { names };
+            TlsConfig::SelfSigned { names }
+        }
+        (true, _, _) => {
+            let reason = "self_signed and cert/key exclude each other".to_owned();
+            section.reject("self_signed", reason, Some("remove one of them".to_owned()));
+            TlsConfig::SelfSigned { names }
+        }
+        (false, cert, key) => {
+            if !names.is_empty() {
+                let reason = "only a self-signed certificate takes names from here".to_owned();
+                section.reject("names", reason, None);
+            }
+            let hint = "give `cert` and `key` (PEM files), or `self_signed = true` in a lab";
+            if cert.is_none() && !section.has("cert") {
+                section.reject("cert", "is missing".to_owned(), Some(hint.to_owned()));
+            }
+            if key.is_none() && !section.has("key") {
+                section.reject("key", "is missing".to_owned(), Some(hint.to_owned()));
+            }
+            TlsConfig::Files { cert: cert.unwrap_or_default(), key: key.unwrap_or_default() }
+        }
+    };
+    section.finish();
+    tls
+}
+
+fn io(section: Section<'_>) -> IoConfig {
+    let io = IoConfig {
+        backend: section.or("backend", BackendChoice::Auto),
+        socket_buffer_bytes: section.or("socket_buffer", ByteSize(8 << 20)).0,
+        steering: section.or("steering", Steering::Auto),
+    };
+    if !(64 << 10..=1 << 30).contains(&io.socket_buffer_bytes) {
+        let hint = "between 64 KiB and 1 GiB; 8 MiB suits 10 Gbit/s";
+        section.reject("socket_buffer", "is out of range".to_owned(), Some(hint.to_owned()));
+    }
+    section.finish();
+    io
+}
+
+fn xdp(section: Section<'_>) -> XdpConfig {
+    let xdp = XdpConfig {
+        mode: section.or("mode", XdpMode::Off),
+        interfaces: section.list("interfaces"),
+        instance: section.or("instance", "default".to_owned()),
+    };
+    if xdp.mode != XdpMode::Off && xdp.interfaces.is_empty() && !section.has("interfaces") {
+        let reason = "no interface to attach to".to_owned();
+        let hint = "write `interfaces = [\"eth0\"]`, or `mode = \"off\"`";
+        section.reject("interfaces", reason, Some(hint.to_owned()));
+    }
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if xdp.instance.is_empty() || xdp.instance.len() > 32 || !xdp.instance.chars().all(good) {
+        let hint = "1 to 32 letters, digits, `-` or `_`: it names a directory in bpffs";
+        section.reject("instance", "is not a name".to_owned(), Some(hint.to_owned()));
+    }
+    section.finish();
+    xdp
+}
+
+fn exit(section: Section<'_>) -> ExitConfig {
+    let exit = ExitConfig {
+        ipv4: section.optional("ipv4"),
+        ipv6: section.optional("ipv6"),
+        allow: section.list("allow"),
+        deny: section.list("deny"),
+        denied_ports: if section.has("denied_ports") {
+            section.list("denied_ports")
+        } else {
+            // Mail submission from exits is how their addresses get listed.
+            vec![25]
+        },
+    };
+    section.finish();
+    exit
+}
+
+fn dns(section: Section<'_>) -> DnsConfig {
+    let servers: Vec<NameServer> = section.list("servers");
+    let dns = DnsConfig {
+        servers: servers.into_iter().map(|server| server.0).collect(),
+        timeout: Duration::from_secs(section.ranged("timeout_s", 5, 1..61)),
+        cache_entries: section.ranged("cache_entries", 16_384, 16..1_000_001),
+    };
+    section.finish();
+    dns
+}
+
+fn limits(section: Section<'_>) -> LimitsConfig {
+    let seconds = |key, default, range| Duration::from_secs(section.ranged(key, default, range));
+    let limits = LimitsConfig {
+        connections: section.ranged("connections", 8_192, 1..1_000_001),
+        connections_per_source: section.ranged("connections_per_source", 256, 1..1_000_001),
+        sockets: section.ranged("sockets", 32_768, 8..1_000_001),
+        tunnels_per_connection: section.ranged("tunnels_per_connection", 256, 1..65_536),
+        idle_timeout: seconds("idle_timeout_s", 150, 1..601),
+        // RFC 9298 section 6 asks for at least two minutes.
+        udp_idle_timeout: seconds("udp_idle_timeout_s", 120, 1..3_601),
+        connect_timeout: seconds("connect_timeout_s", 10, 1..301),
+        auth_failures_per_minute: section.ranged("auth_failures_per_minute", 60, 1..1_000_001),
+    };
+    section.finish();
+    limits
+}
+
+fn settle(section: Section<'_>) -> Option<SettleConfig> {
+    let present = section.is_present();
+    let exit_id = match present {
+        true => section.required("exit_id", Hex32([0; 32])),
+        false => section.or("exit_id", Hex32([0; 32])),
+    };
+    let settle = SettleConfig {
+        exit_id: exit_id.0,
+        socket: section.or("socket", PathBuf::from("/run/weir/settle.sock")),
+        window_bytes: section.or("window", ByteSize(64 << 20)).0,
+        grace: section.or("grace_s", Duration::from_secs(60)),
+    };
+    section.finish();
+    present.then_some(settle)
+}
+
+fn grants(sections: Vec<Section<'_>>) -> Vec<GrantConfig> {
+    let mut grants: Vec<GrantConfig> = Vec::new();
+    for section in sections {
+        let grant = GrantConfig {
+            name: section.required("name", String::new()),
+            token_sha256: section.required("token_sha256", Hex32([0; 32])).0,
+            channel: section.optional::<Hex32>("channel").map(|channel| channel.0),
+            lane: section.or("lane", 0),
+            tunnels: section.optional("tunnels"),
+        };
+        let hash: String = grant.token_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        if hash == EMPTY_SHA256 {
+            let hint = "the variable that was hashed was not set";
+            let reason = "is the hash of an empty token".to_owned();
+            section.reject("token_sha256", reason, Some(hint.to_owned()));
+        }
+        if grants.iter().any(|other| other.name == grant.name) && !grant.name.is_empty() {
+            section.reject("name", format!("`{}` is taken", grant.name), None);
+        }
+        let read = section.has("token_sha256") && grant.token_sha256 != [0; 32];
+        if read && grants.iter().any(|other| other.token_sha256 == grant.token_sha256) {
+            section.reject("token_sha256", "another grant has the same token".to_owned(), None);
+        }
+        section.finish();
+        grants.push(grant);
+    }
+    grants
+}

@@ -1,0 +1,79 @@
+//! Grants of the configuration to grants of the engine, keeping their credit over reloads.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use weir_core::{CreditLine, Grant, Grants};
+
+use crate::config::GrantConfig;
+
+/// A payer's account with this exit.
+pub type Lane = ([u8; 32], u32);
+
+/// The credit lines of all lanes that were ever configured, and the names of all grants. A grant
+/// that is removed and comes back finds its account as it was.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Of grants that are billed: several may share an account.
+    lines: HashMap<Lane, Arc<CreditLine>>,
+    /// Of grants that aren't: they only count what is used.
+    free: HashMap<String, Arc<CreditLine>>,
+    ids: HashMap<String, u32>,
+}
+
+impl Accounts {
+    /// The engine's view of the configured grants.
+    pub fn grants(&self, configured: &[GrantConfig]) -> Grants {
+        let tokens = configured.iter().map(|config| config.token_sha256);
+        Grants::new(tokens.zip(self.configured(configured)))
+    }
+
+    /// The configured grants with their accounts, in the order of the configuration.
+    pub fn configured(&self, configured: &[GrantConfig]) -> Vec<Arc<Grant>> {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        configured.iter().map(|config| Arc::new(inner.grant(config))).collect()
+    }
+
+    /// All lanes and their lines.
+    pub fn lanes(&self) -> Vec<(Lane, Arc<CreditLine>)> {
+        let inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.lines.iter().map(|(lane, line)| (*lane, Arc::clone(line))).collect()
+    }
+
+    /// The line of one lane.
+    pub fn line(&self, lane: &Lane) -> Option<Arc<CreditLine>> {
+        let inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.lines.get(lane).cloned()
+    }
+}
+
+impl Inner {
+    fn grant(&mut self, config: &GrantConfig) -> Grant {
+        let next = self.ids.len() as u32;
+        let id = *self.ids.entry(config.name.clone()).or_insert(next);
+        let line = match config.channel {
+            None => self
+                .free
+                .entry(config.name.clone())
+                .or_insert_with(|| Arc::new(CreditLine::unlimited())),
+            // Nothing is forwarded on credit until the sidecar has said how much is left.
+            Some(channel) => self
+                .lines
+                .entry((channel, config.lane))
+                .or_insert_with(|| Arc::new(CreditLine::new(0))),
+        };
+        Grant {
+            id,
+            name: config.name.clone(),
+            channel: config.channel,
+            lane: config.lane,
+            max_tunnels: config.tunnels,
+            credit: Arc::clone(line),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The link to the settlement sidecar: usage records out, acknowledgements, asks and credit in.
+//!
+//! The link may break at any time. Counters are cumulative, so nothing has to be kept for it: the
+//! chain of records goes on where the sidecar's journal ends, with the values of that moment.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use weir_usage::{
+    ExitId, Frame, FrameReader, Hello, RecordChain, VoucherAck, VoucherOffer, VoucherRefused,
+};
+
+use super::credit::Credit;
+use super::export::Export;
+use super::grants::Accounts;
+use super::resources::{Resources, VoucherJob};
+use crate::worker::Peers;
+
+/// How often counters are read and records are sent.
+const EXPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// Between attempts to reach the sidecar: a restart of it takes about a second.
+const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+
+/// The sidecar answers a greeting from memory.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A write that takes longer means that the sidecar hangs.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Records sent at once, so that a voucher never waits behind all tunnels.
+const RECORDS_PER_ROUND: usize = 512;
+
+/// Vouchers that wait for an answer: a lane has one at a time, and this many lanes are active.
+const VOUCHERS_MAX: usize = 4_096;
+
+/// Everything the link works with.
+#[derive(Debug)]
+pub struct Link {
+    pub socket: PathBuf,
+    pub exit: ExitId,
+    pub epoch: u64,
+    pub export: Arc<Mutex<Export>>,
+    pub credit: Credit,
+    pub accounts: Arc<Accounts>,
+    pub resources: Arc<Resources>,
+    pub peers: Arc<Peers>,
+    pub vouchers: mpsc::Receiver<VoucherJob>,
+}
+
+type Waiting = HashMap<u64, oneshot::Sender<Result<VoucherAck, VoucherRefused>>>;
+
+impl Link {
+    /// Connects, serves, and connects again, until the task is dropped.
+    pub async fn run(mut self) {
+        let mut said = false;
+        loop {
+            match self.connect().await {
+                Ok((stream, reader, chain)) => {
+                    tracing::info!(next_seq = chain.next_seq(), "the settlement sidecar is there");
+                    said = false;
+                    let error = self.serve(stream, reader, chain).await;
+                    self.resources.set_connected(false);
+                    self.credit.disconnected(Instant::now());
+                    tracing::warn!("the settlement sidecar is gone: {error:#}");
+                }
+                Err(error) if !said => {
+                    let socket = self.socket.display();
+                    tracing::warn!("no settlement sidecar at {socket}: {error:#}; trying again");
+                    said = true;
+                }
+                Err(_) => {}
+            }
+            self.apply_credit();
+            tokio::time::sleep(RECONNECT_AFTER).await;
+        }
+    }
+
+    async fn connect(&mut self) -> anyhow::Result<(UnixStream, FrameReader, RecordChain)> {
+        let mut stream = UnixStream::connect(&self.socket).await?;
+        let hello = Frame::Hello(Hello { exit: self.exit, epoch: self.epoch });
+        write(&mut stream, &hello.encode()).await?;
+        let mut reader = FrameReader::new();
+        let first = tokio::time::timeout(HELLO_TIMEOUT, read(&mut stream, &mut reader))
+            .await
+            .context("it accepted the connection but does not answer")??;
+        let Frame::HelloAck(ack) = first else { bail!("it answered the greeting with {first:?}") };
+        if ack.epoch != self.epoch {
+            bail!("it answered for epoch {:016x}", ack.epoch);
+        }
+        self.export().resume(ack.next_seq);
+        self.credit.connected();
+        self.resources.set_connected(true);
+        Ok((stream, reader, RecordChain::resume(self.exit, self.epoch, ack.next_seq, ack.head)))
+    }
+
+    /// Returns why the connection ended.
+    async fn serve(
+        &mut self,
+        mut stream: UnixStream,
+        mut reader: FrameReader,
+        mut chain: RecordChain,
+    ) -> anyhow::Error {
+        let mut waiting = Waiting::new();
+        let mut next_query = 0_u64;
+        let mut tick = tokio::time::interval(EXPORT_EVERY);
+        let mut out = Vec::new();
+        loop {
+            tokio::select! {
+                frame = read(&mut stream, &mut reader) => match frame {
+                    Ok(frame) => self.handle(frame, &mut waiting),
+                    Err(error) => return error,
+                },
+                _ = tick.tick() => {
+                    let mut export = self.export();
+                    export.collect();
+                    for record in &mut export.pending(RECORDS_PER_ROUND) {
+                        chain.stamp(record);
+                        export.sent(record.tunnel, record.seq);
+                        Frame::Record(Box::new(record.clone())).encode_into(&mut out);
+                    }
+                }
+                Some(job) = self.vouchers.recv() => {
+                    waiting.retain(|_, answer| !answer.is_closed());
+                    if waiting.len() < VOUCHERS_MAX {
+                        let query = next_query;
+                        next_query += 1;
+                        waiting.insert(query, job.answer);
+                        let (signed, up_bytes, down_bytes) =
+                            (job.signed, job.up_bytes, job.down_bytes);
+                        Frame::Voucher(VoucherOffer { query, signed, up_bytes, down_bytes })
+                            .encode_into(&mut out);
+                    }
+                }
+            }
+            if let Err(error) = write(&mut stream, &out).await {
+                return error;
+            }
+            out.clear();
+        }
+    }
+
+    fn handle(&mut self, frame: Frame, waiting: &mut Waiting) {
+        match frame {
+            Frame::RecordAck { next_seq } => {
+                self.export().acked(next_seq);
+                self.apply_credit();
+            }
+            Frame::Ask(ask) => self.resources.set_ask(ask),
+            Frame::Credit(state) => {
+                self.credit.learned(state);
+                self.apply_credit();
+            }
+            Frame::VoucherAck(ack) => {
+                if let Some(answer) = waiting.remove(&ack.query) {
+                    // The payer may have gone; the voucher is on disk all the same.
+                    let _ = answer.send(Ok(ack));
+                }
+            }
+            Frame::VoucherRefused(refused) => {
+                if let Some(answer) = waiting.remove(&refused.query) {
+                    let _ = answer.send(Err(refused));
+                }
+            }
+            Frame::Hello(_) | Frame::HelloAck(_) | Frame::Record(_) | Frame::Voucher(_) => {
+                tracing::warn!("the settlement sidecar sent a frame that only the relay sends");
+            }
+        }
+    }
+
+    fn apply_credit(&self) {
+        let acked = self.export().acked_bytes();
+        if self.credit.apply(&self.accounts, &acked, Instant::now()) {
+            self.peers.credit_changed();
+        }
+    }
+
+    fn export(&self) -> std::sync::MutexGuard<'_, Export> {
+        self.export.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Reads up to the end of the next frame. Safe to be dropped halfway: what was read stays in the
+/// reader.
+async fn read(stream: &mut UnixStream, reader: &mut FrameReader) -> anyhow::Result<Frame> {
+    let mut chunk = [0; 16 << 10];
+    loop {
+        if let Some(frame) = reader.next_frame()? {
+            return Ok(frame);
+        }
+        match stream.read(&mut chunk).await? {
+            0 => bail!("it closed the connection"),
+            n => reader.push(&chunk[..n]),
+        }
+    }
+}
+
+async fn write(stream: &mut UnixStream, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await;
+    written.context("it does not read what it is sent")??;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! What the parts of the control plane know about the running relay.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::control::export::Export;
+use crate::control::grants::Accounts;
+use crate::control::resources::Resources;
+use crate::worker::Peers;
+use crate::xdp::XdpStatus;
+
+/// Shared by the tasks of the control thread; nothing here is touched by a worker's hot path.
+#[derive(Debug)]
+pub struct State {
+    /// The configuration in force.
+    pub config: ArcSwap<Config>,
+    pub epoch: u64,
+    pub started: Instant,
+    pub listen: Vec<SocketAddr>,
+    pub backend: Choice,
+    pub steering: Choice,
+    pub xdp: Arc<dyn XdpStatus>,
+    /// SHA-256 of the certificate in use.
+    pub fingerprint: ArcSwap<String>,
+    pub peers: Arc<Peers>,
+    pub accounts: Arc<Accounts>,
+    pub export: Arc<Mutex<Export>>,
+    pub resources: Arc<Resources>,
+    pub drain: Drain,
+}
+
+/// What was chosen, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    pub kind: String,
+    pub reason: String,
+}
+
+/// The relay takes no new work any more.
+#[derive(Debug, Default)]
+pub struct Drain {
+    begun: AtomicBool,
+    wanted: tokio::sync::Notify,
+}
+
+impl Drain {
+    /// Asks for it, from wherever.
+    pub fn ask(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until somebody asks.
+    pub async fn asked(&self) {
+        self.wanted.notified().await;
+    }
+
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,254 @@
+//! Opens the sockets and starts the threads.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+use weir_abi::cid::{CidKey, classic_program};
+use weir_core::port::FlowHook;
+use weir_core::{Engine, EngineConfig};
+use weir_io::{
+    Backend, BackendKind, ClassicInstruction, ClassicSteerer, ClientOptions, EbpfSteerer, IoConfig,
+    LedgerReader, LedgerWriter, Steerer, Waker, WorkerSockets, affinity, bind_workers,
+};
+
+use super::turn::Worker;
+use super::{Peers, Question};
+use crate::cid::WorkerCids;
+use crate::config::Steering;
+use crate::control::{export::recover, questions};
+use crate::failure::Failure;
+use crate::{privileges, random};
+
+/// What workers are made of.
+pub struct Plan {
+    pub workers: usize,
+    pub pin: bool,
+    pub listen: Vec<SocketAddr>,
+    pub client: ClientOptions,
+    pub backend: BackendKind,
+    pub io: IoConfig,
+    pub steering: Steering,
+    pub key: CidKey,
+    pub generation: u8,
+    pub ledger_dir: PathBuf,
+    /// Slots of each ledger: open tunnels, and closed ones that wait for the sidecar.
+    pub ledger_slots: u32,
+    /// The engine's configuration; worker number and connection IDs are filled in.
+    pub engine: EngineConfig,
+    /// Makes each worker's hook into the kernel's flow table.
+    pub hook: Box<dyn Fn() -> Box<dyn FlowHook + Send>>,
+    /// Puts the sockets into the kernel's steering table and returns the program, or says why
+    /// there is none.
+    pub ebpf_steerer: Box<dyn FnOnce(&[WorkerSockets]) -> Result<EbpfSteerer, String>>,
+    /// Whether the kernel programs need this process to keep privileges.
+    pub keep: privileges::Keep,
+}
+
+/// Workers that run.
+pub struct Running {
+    pub peers: Arc<Peers>,
+    pub threads: Vec<JoinHandle<()>>,
+    /// What engines ask.
+    pub questions: mpsc::Receiver<Question>,
+    /// A worker that ends says how: drained, or broken.
+    pub ended: mpsc::UnboundedReceiver<(usize, Result<(), String>)>,
+    /// Where clients are served, with real ports.
+    pub listen: Vec<SocketAddr>,
+    /// The ledger files, in worker order.
+    pub ledgers: Vec<LedgerReader>,
+    /// Who steers packets to workers, and why that one.
+    pub steering: (&'static str, String),
+}
+
+/// Binds, starts, and waits until every worker has all it needs.
+///
+/// # Errors
+/// The first thing that a worker lacks, with the exit code that it deserves.
+pub fn start(plan: Plan) -> Result<Running, Failure> {
+    let sockets = bind_workers(&plan.listen, plan.workers, &plan.client).map_err(listen_failure)?;
+    let listen = sockets[0].iter().map(|socket| socket.local()).collect();
+    let steering = steer(plan.steering, plan.key, plan.ebpf_steerer, &sockets)?;
+    let wakers = (0..plan.workers).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>();
+    let wakers = wakers.map_err(|error| Failure::Internal(error.into()))?;
+    let peers = Arc::new(Peers::new(wakers.clone()));
+    let (ask, questions) = mpsc::channel(questions::QUEUE);
+    let (end, ended) = mpsc::unbounded_channel();
+    let (ready, readiness) = std_mpsc::channel();
+    let cpus = affinity::allowed().map_err(|error| Failure::Internal(error.into()))?;
+    let mut threads = Vec::new();
+    for (index, (sockets, waker)) in sockets.into_iter().zip(wakers).enumerate() {
+        let mut engine = plan.engine.clone();
+        engine.worker = index as u16;
+        let (key, generation) = (plan.key, plan.generation);
+        engine.cid = Arc::new(move || Box::new(WorkerCids::new(key, generation, index as u8)));
+        let seat = Seat {
+            index,
+            cpu: plan.pin.then(|| cpus[index % cpus.len()]),
+            backend: plan.backend,
+            io: plan.io.clone(),
+            sockets,
+            waker,
+            engine,
+            hook: (plan.hook)(),
+            ledger: recover::file_name(&plan.ledger_dir, plan.engine.epoch, index),
+            ledger_slots: plan.ledger_slots,
+            peers: Arc::clone(&peers),
+            key,
+            questions: ask.clone(),
+            keep: plan.keep,
+        };
+        let (ready, end) = (ready.clone(), end.clone());
+        let thread = std::thread::Builder::new().name(format!("weir-w{index}")).spawn(move || {
+            let mut obituary = Obituary { index, end, result: Err("it panicked".to_owned()) };
+            obituary.result = seat.take(&ready);
+        });
+        threads.push(thread.context("no thread for a worker")?);
+    }
+    drop(ready);
+    let mut ledgers = Vec::new();
+    for _ in 0..plan.workers {
+        let told = readiness.recv().context("a worker died while it started")?;
+        let ledger = told.map_err(|error| Failure::Unavailable(format!("{error:#}")))?;
+        ledgers.push(LedgerReader::open(&ledger).context("a new ledger can't be read")?);
+    }
+    ledgers.sort_by_key(LedgerReader::worker);
+    Ok(Running { peers, threads, questions, ended, listen, ledgers, steering })
+}
+
+/// Everything that one worker thread starts with.
+struct Seat {
+    index: usize,
+    cpu: Option<usize>,
+    backend: BackendKind,
+    io: IoConfig,
+    sockets: WorkerSockets,
+    waker: Waker,
+    engine: EngineConfig,
+    hook: Box<dyn FlowHook + Send>,
+    ledger: PathBuf,
+    ledger_slots: u32,
+    peers: Arc<Peers>,
+    key: CidKey,
+    questions: mpsc::Sender<Question>,
+    keep: privileges::Keep,
+}
+
+impl Seat {
+    /// The life of a worker thread.
+    fn take(self, ready: &std_mpsc::Sender<anyhow::Result<PathBuf>>) -> Result<(), String> {
+        let path = self.ledger.clone();
+        match self.open() {
+            Ok(worker) => {
+                // The receiver is gone only if another worker failed, which ends the process.
+                let _ = ready.send(Ok(path));
+                worker.run().map_err(|error| error.to_string())
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                let _ = ready.send(Err(error));
+                Err(text)
+            }
+        }
+    }
+
+    fn open(self) -> anyhow::Result<Worker<Backend, LedgerWriter>> {
+        if let Some(cpu) = self.cpu
+            && let Err(error) = affinity::pin(cpu)
+        {
+            tracing::warn!(worker = self.index, cpu, %error, "the worker stays unpinned");
+        }
+        let io = Backend::open(self.backend, &self.io, self.sockets, &self.waker, self.hook)
+            .with_context(|| format!("worker {}: backend {}", self.index, self.backend))?;
+        let (epoch, worker) = (self.engine.epoch, self.engine.worker);
+        let ledger = LedgerWriter::create(&self.ledger, epoch, worker, self.ledger_slots)?;
+        let engine = Engine::new(self.engine, random::bytes(), Instant::now())?;
+        privileges::drop_all_but(self.keep).context("capabilities can't be dropped")?;
+        Ok(Worker {
+            index: self.index,
+            engine,
+            io,
+            ledger,
+            peers: self.peers,
+            key: self.key,
+            questions: self.questions,
+            io_stats: |io| super::snapshot::io_entries(io.stats()),
+        })
+    }
+}
+
+/// Tells of a worker's end however it comes, a panic included.
+struct Obituary {
+    index: usize,
+    end: mpsc::UnboundedSender<(usize, Result<(), String>)>,
+    result: Result<(), String>,
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        // Nobody listens any more when the process is about to end.
+        let _ = self.end.send((self.index, result));
+    }
+}
+
+fn listen_failure(error: weir_io::Error) -> Failure {
+    let denied = match &error {
+        weir_io::Error::Listen { source, .. } => {
+            source.kind() == std::io::ErrorKind::PermissionDenied
+        }
+        _ => false,
+    };
+    if denied {
+        return Failure::Privilege(format!("{error}; ports below 1024 need CAP_NET_BIND_SERVICE"));
+    }
+    Failure::Unavailable(error.to_string())
+}
+
+/// Attaches the steerer that was asked for, or the next best one.
+fn steer(
+    wanted: Steering,
+    key: CidKey,
+    ebpf: impl FnOnce(&[WorkerSockets]) -> Result<EbpfSteerer, String>,
+    sockets: &[WorkerSockets],
+) -> Result<(&'static str, String), Failure> {
+    if sockets.len() == 1 {
+        return Ok(("none", "there is one worker".to_owned()));
+    }
+    let mut reason = "it was asked for".to_owned();
+    if matches!(wanted, Steering::Auto | Steering::Ebpf) {
+        match ebpf(sockets).and_then(|steerer| attach(&steerer, sockets)) {
+            Ok(()) => return Ok(("ebpf", "the sk_reuseport program is loaded".to_owned())),
+            Err(error) if wanted == Steering::Ebpf => {
+                return Err(Failure::Unavailable(format!("io.steering = \"ebpf\": {error}")));
+            }
+            Err(error) => reason = format!("no eBPF: {error}"),
+        }
+    }
+    if matches!(wanted, Steering::Auto | Steering::Classic) {
+        let program = classic_program(&key, sockets.len() as u32);
+        let program = program.iter().map(|insn| ClassicInstruction {
+            code: insn.code,
+            jump_true: insn.jt,
+            jump_false: insn.jf,
+            value: insn.k,
+        });
+        match attach(&ClassicSteerer::new(program.collect()), sockets) {
+            Ok(()) => return Ok(("classic", reason)),
+            Err(error) if wanted == Steering::Classic => {
+                return Err(Failure::Unavailable(format!("io.steering = \"classic\": {error}")));
+            }
+            Err(error) => reason = format!("{reason}; no classic BPF: {error}"),
+        }
+    }
+    Ok(("hash", reason))
+}
+
+fn attach(steerer: &dyn Steerer, sockets: &[WorkerSockets]) -> Result<(), String> {
+    // One member stands for its group, and each address has a group.
+    sockets[0].iter().try_for_each(|socket| steerer.attach(socket)).map_err(|e| e.to_string())
+}
