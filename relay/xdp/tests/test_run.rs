@@ -1,0 +1,178 @@
+//! The loaded programs on the classifier's table of frames, by `BPF_PROG_TEST_RUN`: the kernel and
+//! the host must agree on every verdict and every count.
+
+mod common;
+#[path = "../../../ebpf/classify/tests/frames/mod.rs"]
+mod frames;
+
+use std::net::SocketAddr;
+
+use weir_classify::{Classified, classify};
+use weir_xdp::{
+    Counter, Direction, Flow, FlowCounters, OBJECT, Programs, Protocol, Verdict, VerdictCount,
+};
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const TC_NEXT: u32 = u32::MAX;
+
+#[test]
+fn ingress_agrees_with_the_host() {
+    let Some(mut programs) = programs() else { return };
+    let frames = frames::table();
+    assert!(frames.len() >= 60, "{} frames", frames.len());
+    for frame in frames {
+        let host = classify(&frame.bytes.as_slice(), &frames::config(), Direction::Ingress);
+        assert_eq!(host.verdict, frame.verdict, "{}", frame.name);
+        let before = Snapshot::take(&programs);
+        let action = programs.run_ingress(&frame.bytes, 1).expect(frame.name).action;
+        let dropped = matches!(host.verdict, Verdict::Drop(_));
+        assert_eq!(action, if dropped { XDP_DROP } else { XDP_PASS }, "{}", frame.name);
+        let count = Counter {
+            packets: 1,
+            payload_bytes: host.payload_len.into(),
+            wire_bytes: frame.bytes.len() as u64,
+        };
+        before.expect(&programs, Direction::Ingress, &host, count, frame.name);
+    }
+}
+
+#[test]
+fn egress_agrees_with_the_host() {
+    let Some(mut programs) = programs() else { return };
+    let mut too_short = 0;
+    for frame in frames::table() {
+        let host = classify(&frame.bytes.as_slice(), &frames::config(), Direction::Egress);
+        let before = Snapshot::take(&programs);
+        let Ok(ran) = programs.run_egress(&frame.bytes, 1) else {
+            // The kernel makes no socket buffer of a frame without a whole IP header.
+            assert!(frame.bytes.len() < 14 + 40, "{} is refused", frame.name);
+            too_short += 1;
+            continue;
+        };
+        assert_eq!(ran.action, TC_NEXT, "{}", frame.name);
+        // Outside of a device's queue the kernel has no wire length.
+        let count = Counter { packets: 1, payload_bytes: host.payload_len.into(), wire_bytes: 0 };
+        before.expect(&programs, Direction::Egress, &host, count, frame.name);
+    }
+    assert!(too_short <= 6, "{too_short} frames were refused");
+}
+
+#[test]
+fn everything_passes_before_the_configuration() {
+    if !common::privileged() {
+        return;
+    }
+    let mut programs = Programs::load(OBJECT, 16).expect("load");
+    for frame in frames::table() {
+        let ran = programs.run_ingress(&frame.bytes, 1).expect(frame.name);
+        assert_eq!(ran.action, XDP_PASS, "{}", frame.name);
+    }
+}
+
+#[test]
+fn verdict_costs_are_measured() {
+    if !common::privileged() {
+        return;
+    }
+    let costs = weir_xdp::measure_verdicts().expect("measure");
+    assert!(costs.iter().all(|cost| cost.nanoseconds < 10_000), "{costs:?}");
+    assert!(costs.iter().any(|cost| cost.nanoseconds > 0), "{costs:?}");
+}
+
+#[test]
+fn an_object_of_another_abi_is_refused() {
+    let ours = weir_xdp::ABI_VERSION;
+    let mut object = OBJECT.to_vec();
+    let at = section_offset(&object, "weir_abi");
+    object[at..at + 4].copy_from_slice(&(ours + 1).to_le_bytes());
+    let error = Programs::load(&object, 1).expect_err("another version");
+    let expected = format!("speaks ABI version {}, this relay speaks {ours}", ours + 1);
+    assert!(error.to_string().contains(&expected), "{error}");
+    let error = Programs::load(b"\x7fELF nonsense", 1).expect_err("not an object");
+    assert!(error.to_string().contains("not a little-endian 64-bit BPF ELF file"), "{error}");
+    for len in [0, 63, 64, object.len() / 2, object.len() - 1] {
+        Programs::load(&OBJECT[..len], 1).expect_err("a truncated object");
+    }
+}
+
+/// Loaded, listening where the table says, with the flow of the frame "UDP" in the table.
+fn programs() -> Option<Programs> {
+    if !common::privileged() {
+        return None;
+    }
+    let programs = Programs::load(OBJECT, 16).expect("load");
+    let config = frames::config();
+    let listen: Vec<_> = config
+        .listen
+        .iter()
+        .map(|l| SocketAddr::new(std::net::Ipv6Addr::from(l.addr).to_canonical(), l.port))
+        .collect();
+    programs.configure(&listen).expect("configure");
+    programs.flows().insert(&known_flow()).expect("insert");
+    Some(programs)
+}
+
+fn known_flow() -> Flow {
+    let local = "192.0.2.1:40000".parse().expect("literal");
+    let remote = "203.0.113.9:53".parse().expect("literal");
+    Flow { protocol: Protocol::Udp, local, remote }
+}
+
+struct Snapshot {
+    verdicts: Vec<VerdictCount>,
+    flow: FlowCounters,
+    unattributed: FlowCounters,
+}
+
+impl Snapshot {
+    fn take(programs: &Programs) -> Self {
+        Self {
+            verdicts: programs.counters().verdicts().expect("verdicts"),
+            flow: programs.flows().read(&known_flow()).expect("read").expect("in the table"),
+            unattributed: programs.counters().unattributed().expect("unattributed"),
+        }
+    }
+
+    /// Exactly one packet was counted since: in the row of `host`, and once in the flow or as
+    /// unattributed if it has a flow key.
+    fn expect(
+        &self,
+        programs: &Programs,
+        direction: Direction,
+        host: &Classified,
+        count: Counter,
+        name: &str,
+    ) {
+        let now = Self::take(programs);
+        for (before, after) in self.verdicts.iter().zip(&now.verdicts) {
+            let hit = (after.direction, after.verdict) == (direction, host.verdict);
+            let expected = if hit { before.count.plus(count) } else { before.count };
+            assert_eq!(after.count, expected, "{name}: {:?}", after.verdict);
+        }
+        let known = known_flow();
+        let key = weir_abi::FlowKey::new(known.protocol, known.local, known.remote);
+        let side = match direction {
+            Direction::Ingress => FlowCounters { ingress: count, ..FlowCounters::default() },
+            Direction::Egress => FlowCounters { egress: count, ..FlowCounters::default() },
+        };
+        let nothing = FlowCounters::default();
+        let in_flow = if host.flow == Some(key) { side } else { nothing };
+        let elsewhere = if host.flow.is_some_and(|flow| flow != key) { side } else { nothing };
+        assert_eq!(now.flow, self.flow.plus(in_flow), "{name}: flow");
+        assert_eq!(now.unattributed, self.unattributed.plus(elsewhere), "{name}: unattributed");
+    }
+}
+
+/// File offset of a section.
+fn section_offset(object: &[u8], name: &str) -> usize {
+    let number = |at: usize, len: usize| {
+        object[at..at + len].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b))
+    };
+    let header = |index: usize| number(0x28, 8) + index * 64;
+    let names = number(header(number(0x3e, 2)) + 0x18, 8);
+    let index = (0..number(0x3c, 2))
+        .find(|index| object[names + number(header(*index), 4)..].starts_with(name.as_bytes()))
+        .expect("section");
+    number(header(index) + 0x18, 8)
+}
