@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
                 pending.retain(|_, p| p.sent.elapsed() < LOSS);
                 lost += (before - pending.len()) as u64;
             }
-            Ok(Err(_)) => {}
+            Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(length)) => {
                 let Ok(answer) = Message::from_vec(&buffer[..length]) else {
                     wrong.push("an answer that is not DNS".to_owned());

@@ -62,7 +62,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     let quic = h3_quinn::Connection::new(connection.clone());
     let (mut driver, mut requests) = h3::client::new(quic).await?;
     let driver = tokio::spawn(async move { poll_fn(|cx| driver.poll_close(cx)).await });
-    let uri = format!("https://{}/bytes/{}?seed={}", args.host, args.bytes, args.seed);
+    let uri = format!("https://{target}/bytes/{}?seed={}", args.bytes, args.seed);
     let mut stream = requests.send_request(http::Request::get(uri).body(())?).await?;
     stream.finish().await?;
     let status = stream.recv_response().await?.status();

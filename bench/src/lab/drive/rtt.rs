@@ -56,6 +56,7 @@ impl Probe {
         loop {
             match tokio::time::timeout_at(deadline, self.path.receive(&mut reply)).await {
                 Err(_) => return Ok(None),
+                Ok(Err(error)) => return Err(error.into()),
                 // Late replies to earlier probes are passed over.
                 Ok(Ok(length)) if reply[..length] == payload[..] => {
                     return Ok(Some(start.elapsed()));

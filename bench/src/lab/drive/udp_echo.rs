@@ -76,8 +76,7 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
                 outstanding.pop_front();
                 lost += 1;
             }
-            // A refused port shows up as an error of the socket, and as a loss in the end.
-            Ok(Err(_)) => {}
+            Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(length)) => {
                 let reply = &reply[..length];
                 // Small datagrams may be alike; the oldest that fits is taken.

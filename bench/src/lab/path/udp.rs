@@ -18,6 +18,9 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 
+/// An ICMP error for an earlier datagram fails the next call, whatever that is, and once.
+const SEND_ATTEMPTS: u32 = 3;
+
 /// A connected UDP socket that hides the proxy's header, and counts payload.
 #[derive(Debug)]
 pub struct UdpPath {
@@ -86,13 +89,23 @@ impl UdpPath {
 
     /// Sends one datagram if the socket takes it now.
     pub fn try_send(&self, payload: &[u8]) -> io::Result<()> {
-        if self.header.is_empty() {
-            self.socket.try_send(payload)?;
+        let mut datagram = Vec::new();
+        let datagram = if self.header.is_empty() {
+            payload
         } else {
-            let mut datagram = Vec::with_capacity(self.header.len() + payload.len());
+            datagram.reserve_exact(self.header.len() + payload.len());
             datagram.extend_from_slice(&self.header);
             datagram.extend_from_slice(payload);
-            self.socket.try_send(&datagram)?;
+            &datagram[..]
+        };
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.socket.try_send(datagram) {
+                Ok(_) => break,
+                Err(error) if is_refusal(&error) && attempts < SEND_ATTEMPTS => {}
+                Err(error) => return Err(error),
+            }
         }
         self.sent_datagrams.fetch_add(1, Relaxed);
         self.sent_bytes.fetch_add(payload.len() as u64, Relaxed);
@@ -113,7 +126,10 @@ impl UdpPath {
         let mut space = [0; DATAGRAM_BYTES_MAX];
         loop {
             let mut datagram = ReadBuf::new(&mut space);
-            ready!(self.socket.poll_recv(cx, &mut datagram))?;
+            match ready!(self.socket.poll_recv(cx, &mut datagram)) {
+                Err(error) if is_refusal(&error) => continue,
+                result => result?,
+            }
             let datagram = datagram.filled();
             let start =
                 if self.header.is_empty() { Some(0) } else { socks::payload_start(datagram) };
@@ -147,4 +163,9 @@ impl UdpPath {
             bytes_down: self.received_bytes.load(Relaxed),
         }
     }
+}
+
+/// Nobody listens at the other end. To an application over UDP that is a lost datagram.
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
 }

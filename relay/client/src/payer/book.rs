@@ -155,7 +155,7 @@ impl Book {
         now: Instant,
     ) -> Result<Decision, Objection> {
         self.check_terms(ask)?;
-        self.check_last(ask)?;
+        self.check_last(ask, since_start)?;
         self.recover(ask, since_start);
         let own = self.own(since_start);
         self.compare(ask, own, now);
@@ -206,12 +206,12 @@ impl Book {
 
     /// The relay's last voucher must be ours. If it is worth more than the last we know of, our
     /// state was lost: what it pays for counts as ours from now on.
-    fn check_last(&mut self, ask: &Ask) -> Result<(), Objection> {
+    fn check_last(&mut self, ask: &Ask, since_start: (u64, u64)) -> Result<(), Objection> {
         let Some(held) = ask.last else { return Ok(()) };
         held.verify(&self.terms.domain, self.terms.signer).map_err(Objection::ForeignVoucher)?;
         let known = self.last.map_or(0, |last| last.signed.voucher.amount);
         if held.voucher.amount > known {
-            let bytes = paid_bytes(ask, held.voucher.amount);
+            let bytes = paid_bytes(ask, since_start, held.voucher.amount);
             self.base = (self.base.0.max(bytes.0), self.base.1.max(bytes.1));
             self.last = Some(Paid { signed: held, bytes, accepted: true });
         }
@@ -246,19 +246,20 @@ impl Book {
     }
 }
 
-/// The most bytes that `amount` pays for at the ask's price, up before down; never more than asked.
-fn paid_bytes(ask: &Ask, amount: u128) -> (u64, u64) {
-    let asked = u128::from(ask.up_bytes) + u128::from(ask.down_bytes);
+/// The most bytes that `amount` pays for at the ask's price. A voucher does not say how they are
+/// spread over the directions; what the relay counted before this start does.
+fn paid_bytes(ask: &Ask, since_start: (u64, u64), amount: u128) -> (u64, u64) {
+    let before =
+        (ask.up_bytes.saturating_sub(since_start.0), ask.down_bytes.saturating_sub(since_start.1));
     let price = ask.price.units_per_gib();
     // floor(n * price / 2^30) <= amount holds for all n below (amount + 1) * 2^30 / price.
     let limit = amount.checked_add(1).and_then(|more| more.checked_mul(1 << 30));
     let total = match limit {
-        Some(limit) if price > 0 => ((limit - 1) / price).min(asked),
-        _ => asked,
+        Some(limit) if price > 0 => u64::try_from((limit - 1) / price).unwrap_or(u64::MAX),
+        _ => u64::MAX,
     };
-    let total = u64::try_from(total).unwrap_or(u64::MAX);
-    let up = total.min(ask.up_bytes);
-    (up, (total - up).min(ask.down_bytes))
+    let up = before.0.min(total);
+    (up, before.1.min(total - up))
 }
 
 impl fmt::Display for Overbilling {

@@ -1,0 +1,5 @@
+//! The client as a whole, against a relay made of quinn and h3, over real sockets on loopback.
+
+mod payment;
+mod support;
+mod tunnels;
