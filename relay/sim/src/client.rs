@@ -448,6 +448,11 @@ impl Client {
 }
 
 impl Stream {
+    /// Takes back what was not written yet.
+    pub fn take_outgoing(&mut self) -> Vec<u8> {
+        self.outgoing.drain(..).flat_map(|chunk| chunk.to_vec()).collect()
+    }
+
     fn take(&mut self, chunk: &mut Bytes) {
         while let Some(event) = self.decoder.decode(chunk).expect("valid frames of the relay") {
             match event {

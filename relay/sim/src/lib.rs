@@ -14,6 +14,7 @@ pub mod io;
 pub mod ledger;
 pub mod network;
 pub mod rng;
+pub mod scenario;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
