@@ -26,10 +26,11 @@ use tracing::{error, info, warn};
 pub use force::Report;
 pub use view::{ChainView, IntentView};
 
+use crate::book::LaneKey;
 use crate::clerk::ClerkHandle;
 use crate::config::{ChainConfig, Channel, Config, Policy};
 use crate::error::Error;
-use crate::journal::entry::{Entry, Item, OutboxStep, Step};
+use crate::journal::entry::{Action, ClaimRow, Entry, Item, OutboxStep, Step};
 use crate::keys::Wallet;
 use force::Job;
 use outbox::{Intent, Outbox};
@@ -49,6 +50,8 @@ pub struct Past {
     pub outbox: Outbox,
     /// When each kind of action was last decided on, Unix time in milliseconds.
     pub last_planned_ms: HashMap<&'static str, u64>,
+    /// Vouchers that the contract refused to pay, by lane: claiming them again only burns gas.
+    pub refused: HashMap<LaneKey, u64>,
     /// When the journal's first entry was written.
     pub started_ms: Option<u64>,
 }
@@ -68,6 +71,17 @@ impl Past {
         self.outbox.apply(step)?;
         if let (Step::Planned { .. }, Some(intent)) = (&step.step, self.outbox.get(step.intent)) {
             self.last_planned_ms.insert(intent.kind(), at_ms);
+        }
+        if let Step::Final { claimed, .. } = &step.step
+            && let Some(Action::Claim { rows }) = self.outbox.get(step.intent).map(|i| &i.action)
+        {
+            for row in claimed.iter().filter(|r| contracts::is_hopeless(&r.skipped)) {
+                let same = |r: &&ClaimRow| (r.channel, r.lane) == (row.channel, row.lane);
+                if let Some(asked) = rows.iter().find(same) {
+                    let key = LaneKey { channel: row.channel, lane: row.lane };
+                    self.refused.insert(key, asked.seq);
+                }
+            }
         }
         Ok(())
     }

@@ -33,21 +33,16 @@ pub fn explain<S: Storage>(
     channel: ChannelId,
 ) -> Result<String, Error> {
     let mut past = Past::default();
-    let mut entries = Vec::new();
-    let found = scan(storage, |offset, entry| {
+    let mut book = None;
+    let mut stories: BTreeMap<u32, Story> = BTreeMap::new();
+    let found = scan(storage, |header, offset, entry| {
         past.replay(offset, &entry)?;
-        entries.push((offset, entry));
-        Ok(())
+        tell(&mut stories, &past, channel, &entry);
+        book.get_or_insert_with(|| Book::new(config, header.secret)).replay(offset, &entry)
     })?;
-    let Some(found) = found else {
+    let (Some(found), Some(book)) = (found, book) else {
         return Ok("The journal is empty: nothing was ever counted.\n".into());
     };
-    let mut book = Book::new(config, found.header.secret);
-    let mut stories: BTreeMap<u32, Story> = BTreeMap::new();
-    for (offset, entry) in &entries {
-        book.replay(*offset, entry)?;
-        tell(&mut stories, &past, channel, entry);
-    }
     Ok(write(&book, &found.header, channel, &stories, found.torn_bytes))
 }
 
@@ -92,14 +87,8 @@ fn tell_step(
     match &step.step {
         Step::Planned { action: Action::Claim { rows } } => {
             for row in rows.iter().filter(|r| r.channel == channel) {
-                let state = match past.outbox.get(step.intent).map(|i| &i.state) {
-                    Some(State::Final(_)) | None => "",
-                    Some(State::Abandoned(_)) => " (abandoned)",
-                    Some(State::Replaced) => " (replaced)",
-                    Some(_) => " (under way)",
-                };
                 let line = format!(
-                    "{at}  claim {} planned for {} units, voucher {}{state}",
+                    "{at}  claim {} planned for {} units in all, voucher {}",
                     step.intent, row.amount, row.seq
                 );
                 stories.entry(row.lane).or_default().lines.push(line);
@@ -126,6 +115,18 @@ fn tell_step(
                     let line = format!("{at}  claim {} reverted in {hash}", step.intent);
                     stories.entry(row.lane).or_default().lines.push(line);
                 }
+            }
+        }
+        Step::Abandoned { .. } | Step::Replaced => {
+            let Some(intent) = past.outbox.get(step.intent) else { return };
+            let Action::Claim { rows } = &intent.action else { return };
+            let why = match &intent.state {
+                State::Abandoned(reason) => format!("was given up: {reason}"),
+                _ => "lost its nonce to another transaction".into(),
+            };
+            for row in rows.iter().filter(|r| r.channel == channel) {
+                let line = format!("{at}  claim {} {why}", step.intent);
+                stories.entry(row.lane).or_default().lines.push(line);
             }
         }
         _ => {}

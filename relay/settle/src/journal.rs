@@ -48,7 +48,7 @@ impl<S: Storage> Journal<S> {
     pub fn open(
         mut storage: S,
         header: Header,
-        replay: impl FnMut(u64, Entry) -> Result<(), Error>,
+        replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let found = scan(&storage, replay)?;
         let Some(found) = found else {

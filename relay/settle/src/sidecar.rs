@@ -98,17 +98,13 @@ where
 pub fn open<S: Storage>(config: &Config, storage: S) -> Result<(Journal<S>, Book, Past), Error> {
     let fresh = Header { exit: config.exit.0, secret: random32()?, created_ms: crate::now_ms() };
     let mut past = Past::default();
-    let mut entries = Vec::new();
-    let journal = Journal::open(storage, fresh, |offset, entry| {
+    // The salts of usage heads need the header's secret, which is known once the file is open.
+    let mut book = None;
+    let journal = Journal::open(storage, fresh, |header, offset, entry| {
         past.replay(offset, &entry)?;
-        entries.push((offset, entry));
-        Ok(())
+        book.get_or_insert_with(|| Book::new(config, header.secret)).replay(offset, &entry)
     })?;
-    // The book's salts need the secret in the header, which is known only now.
-    let mut book = Book::new(config, journal.header().secret);
-    for (offset, entry) in &entries {
-        book.replay(*offset, entry)?;
-    }
+    let book = book.unwrap_or_else(|| Book::new(config, journal.header().secret));
     Ok((journal, book, past))
 }
 

@@ -123,6 +123,14 @@ fn signed_voucher(row: &ClaimRow) -> IExitEscrow::SignedVoucher {
     }
 }
 
+/// What is skipped for this reason can be claimed after another deposit.
+const NO_BALANCE: &str = "no balance";
+
+/// Whether a row that was skipped for this reason would be skipped again.
+pub fn is_hopeless(skipped: &str) -> bool {
+    !skipped.is_empty() && skipped != NO_BALANCE
+}
+
 /// The escrow's `Skip` in words.
 pub fn skip_reason(code: u8) -> &'static str {
     match code {
@@ -133,7 +141,7 @@ pub fn skip_reason(code: u8) -> &'static str {
         4 => "recovery byte",
         5 => "wrong signer",
         6 => "nothing owed",
-        7 => "no balance",
+        7 => NO_BALANCE,
         _ => "unknown reason",
     }
 }

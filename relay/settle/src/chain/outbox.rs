@@ -244,3 +244,46 @@ fn advance(intent: &mut Intent, step: &Step) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(id: u64) -> OutboxStep {
+        let action = Action::Anchor { epoch: id, root: Digest::ZERO, total: 0 };
+        OutboxStep { intent: id, step: Step::Planned { action } }
+    }
+
+    fn signed(id: u64, nonce: u64, hash: u8) -> OutboxStep {
+        let hash = Digest([hash; 32]);
+        let step = Step::Signed { nonce, hash, raw: "0x".into(), max_fee_per_gas: 1 };
+        OutboxStep { intent: id, step }
+    }
+
+    #[test]
+    fn an_intent_never_gets_a_second_nonce() {
+        let mut outbox = Outbox::default();
+        outbox.apply(&planned(1)).unwrap();
+        outbox.apply(&signed(1, 7, 1)).unwrap();
+        assert!(outbox.apply(&signed(1, 8, 2)).unwrap_err().contains("has nonce 7, not 8"));
+        outbox.apply(&signed(1, 7, 2)).unwrap();
+        assert_eq!(outbox.get(1).unwrap().attempts.len(), 2);
+        assert_eq!(outbox.next_nonce(), Some(8));
+    }
+
+    #[test]
+    fn steps_that_do_not_follow_are_refused() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.apply(&signed(1, 7, 1)).is_err(), "not planned");
+        outbox.apply(&planned(1)).unwrap();
+        assert!(outbox.apply(&planned(1)).is_err(), "planned twice");
+        outbox.apply(&signed(1, 7, 1)).unwrap();
+        let abandoned = Step::Abandoned { reason: "no".into() };
+        assert!(outbox.apply(&OutboxStep { intent: 1, step: abandoned }).is_err(), "signed");
+        let foreign = Step::Mined { hash: Digest([9; 32]), block: 1 };
+        assert!(outbox.apply(&OutboxStep { intent: 1, step: foreign }).is_err(), "not ours");
+        outbox.apply(&OutboxStep { intent: 1, step: Step::Replaced }).unwrap();
+        assert!(outbox.apply(&signed(1, 7, 1)).is_err(), "done is done");
+        assert_eq!((outbox.open().count(), outbox.done().count()), (0, 1));
+    }
+}

@@ -165,7 +165,8 @@ impl Driver {
                 let signed = lane.voucher?;
                 let voucher = signed.voucher;
                 let channel = self.chain.channels.get(&key.channel)?;
-                if channel.balance == 0 || voucher.amount <= self.claimed(key) {
+                let refused = self.past.refused.get(key) == Some(&voucher.seq);
+                if channel.balance == 0 || refused || voucher.amount <= self.claimed(key) {
                     return None;
                 }
                 Some(ClaimRow {

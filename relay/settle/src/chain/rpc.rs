@@ -57,14 +57,21 @@ impl Rpc {
     pub fn new(url: &str, connect: Duration, request: Duration) -> Result<Self, Error> {
         let shown = without_credentials(url);
         let fail = |reason: String| Error::Rpc { call: "connect", rpc: shown.clone(), reason };
-        let parsed = url.parse().map_err(|e| fail(format!("not a URL: {e}")))?;
+        let parsed: reqwest::Url = url.parse().map_err(|e| fail(format!("not a URL: {e}")))?;
         // The process-wide TLS provider; that somebody set it before is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .connect_timeout(connect)
             .timeout(request)
-            .build()
-            .map_err(|e| fail(e.to_string()))?;
+            // A node has no reason to send a signed transaction somewhere else.
+            .redirect(reqwest::redirect::Policy::none());
+        if parsed.scheme() == "http" {
+            // Otherwise a container without CA certificates couldn't even talk to a local node.
+            client = client.tls_certs_only(Vec::<reqwest::Certificate>::new());
+        }
+        let client = client.build().map_err(|e| {
+            fail(format!("TLS can't be set up, are CA certificates installed? {e:?}"))
+        })?;
         let client = RpcClient::new_http_with_client(client, parsed);
         Ok(Self { provider: RootProvider::new(client), shown, timeout: request })
     }

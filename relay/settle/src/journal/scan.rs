@@ -34,7 +34,7 @@ pub struct Found {
 /// `replay` returns.
 pub fn scan<S: Storage>(
     storage: &S,
-    mut replay: impl FnMut(u64, Entry) -> Result<(), Error>,
+    mut replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
 ) -> Result<Option<Found>, Error> {
     let len = storage.len().map_err(Error::storage("measure the journal"))?;
     let Some(header) = read_header(storage, len)? else { return Ok(None) };
@@ -65,7 +65,7 @@ pub fn scan<S: Storage>(
         let entries = decode_payload(payload, head.entries)
             .map_err(|e| corrupt(found.end, format!("its entries can't be read: {e}")))?;
         for entry in entries {
-            replay(found.end, entry)?;
+            replay(&found.header, found.end, entry)?;
             found.entries += 1;
         }
         found.tip.copy_from_slice(&group[group.len() - GROUP_TAIL_LEN..]);

@@ -150,6 +150,54 @@ async fn a_crash_at_any_step_of_the_outbox_pays_once() {
     assert!(crashes >= 20, "only {crashes} crashes");
 }
 
+/// Nobody asks for it: thresholds and periods alone bring the money in, also over a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn thresholds_and_periods_settle_by_themselves() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let contracts = anvil.deploy().await;
+    let terms = anvil.open(&contracts, 1, 1_000_000).await;
+    let channel = terms.id(&contracts.domain);
+    let mut config = anvil.config(&contracts, &terms, "");
+    config.policy.claim_threshold = 1000;
+    config.policy.settle_threshold = 1000;
+    let storage = || FileStorage::open(&config.journal).unwrap();
+    let running = start(&anvil, &config, storage()).await;
+    let mut relay = use_and_pay(&config, 1, channel, 999).await;
+    let nonce = anvil.exit_nonce().await;
+    relay.report(usage(channel, 0, 1, 1000, 0)).await;
+    let ask = relay.ask(channel, 0, 1000).await;
+    assert_eq!(anvil.exit_nonce().await, nonce, "below the threshold nothing is claimed");
+    assert!(matches!(relay.offer(pay(&ask)).await, Frame::VoucherAck(_)));
+    let paid = async |amount: u128| {
+        eventually("the money is there", LONG, async || {
+            let balance = anvil.balance(contracts.token, terms.receiver).await;
+            (balance == amount).then_some(())
+        })
+        .await;
+    };
+    paid(1000).await;
+    relay.report(usage(channel, 0, 1, 1500, 0)).await;
+    let ask = relay.ask(channel, 0, 1500).await;
+    assert!(matches!(relay.offer(pay(&ask)).await, Frame::VoucherAck(_)));
+    running.stop().await.unwrap();
+    assert_eq!(anvil.exit_nonce().await, nonce + 2, "500 more are below the threshold");
+
+    // The periods count from the journal, not from the start of the process.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut periodic = config.clone();
+    periodic.policy.claim_period = Duration::from_secs(2);
+    periodic.policy.settle_period = Duration::from_secs(2);
+    periodic.policy.anchor_period = Duration::from_secs(2);
+    let running = start(&anvil, &periodic, storage()).await;
+    paid(1500).await;
+    eventually("the anchor is final", LONG, async || {
+        let view = running.sidecar.driver.view();
+        view.done.iter().any(|i| i.kind == "anchor" && i.success == Some(true)).then_some(())
+    })
+    .await;
+    running.stop().await.unwrap();
+}
+
 /// A stuck transaction is replaced by one with the same nonce that pays more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_transaction_pays_more_with_the_same_nonce() {
@@ -368,7 +416,7 @@ async fn the_program_survives_kill_9_and_pays_once() {
         text("salt"),
     );
     std::fs::write(&file, config).unwrap();
-    assert!(command().arg("check").arg(&file).status().unwrap().success());
+    assert!(command().arg("check").arg(&file).output().unwrap().status.success());
     let run = || {
         let mut run = command();
         run.args(["run", "-c"]).arg(&file).env("WEIR_LOG", "warn").stderr(Stdio::null());
@@ -424,7 +472,10 @@ async fn the_program_survives_kill_9_and_pays_once() {
     }
     let status = json_of(command().args(["status", "--json", "-c"]).arg(&file));
     assert_eq!(status["lanes"][0]["claimed"], paid.to_string());
-    assert!(command().args(["status", "-c"]).arg(&file).status().unwrap().success());
+    let shown = command().args(["status", "-c"]).arg(&file).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains(&format!("claimed {paid}, exposure 0"))
+    );
 
     // A second one on the same journal stays out, and SIGTERM is a clean end.
     let second = command().args(["run", "-c"]).arg(&file).output().unwrap();
@@ -434,6 +485,30 @@ async fn the_program_survives_kill_9_and_pays_once() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_eq!(program.0.wait().unwrap().code(), Some(0));
     assert!(!socket.exists());
+}
+
+/// A host without CA certificates still talks to a node on the same host.
+#[tokio::test]
+async fn a_local_node_needs_no_ca_certificates() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    drop(anvil.exit_wallet());
+    let output = command()
+        .args(["deploy", "--json", "--rpc", &anvil.url(), "--key-file"])
+        .arg(anvil.path("exit.key"))
+        .env("SSL_CERT_FILE", "/nonexistent")
+        .env("SSL_CERT_DIR", "/nonexistent")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The same port doesn't speak TLS, and the error says what was tried.
+    let output = command()
+        .args(["deploy", "--rpc", &anvil.url().replace("http:", "https:"), "--key-file"])
+        .arg(anvil.path("exit.key"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.contains("https://127.0.0.1"), "{error}");
 }
 
 /// Kept beside the tests above because it needs their chain: terms that nobody opened.

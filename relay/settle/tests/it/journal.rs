@@ -15,7 +15,7 @@ fn header() -> Header {
 
 fn open<S: Storage>(storage: S) -> Result<(Journal<S>, Vec<Entry>), Error> {
     let mut entries = Vec::new();
-    let journal = Journal::open(storage, header(), |_, entry| {
+    let journal = Journal::open(storage, header(), |_, _, entry| {
         entries.push(entry);
         Ok(())
     })?;
@@ -228,7 +228,7 @@ fn a_journal_of_another_exit_is_refused() {
     let disk = Disk::new(1);
     open(disk.clone()).unwrap().0.append(&[entry(1)]).unwrap();
     let other = Header { exit: [2; 32], ..header() };
-    let outcome = Journal::open(disk, other, |_, _| Ok(()));
+    let outcome = Journal::open(disk, other, |_, _, _| Ok(()));
     assert!(matches!(outcome, Err(Error::JournalForeign { .. })));
 }
 
