@@ -1,6 +1,16 @@
 //! The named limits of a backend, and what it counts.
 
+use std::time::Duration;
+
 use crate::send::Outcome;
+
+/// Bytes after which a socket, or a group of buffers, has given enough for one turn. What a turn
+/// brings is read again by the engine and then sent, so it should fit the second-level cache.
+pub(crate) const TURN_BYTES: usize = 512 << 10;
+
+/// How long the report of UDP datagrams that the kernel took may wait for company. Under load the
+/// next packets come sooner, and a turn is saved.
+pub(crate) const REPORT_WITHIN: Duration = Duration::from_millis(1);
 
 /// The limits of one worker's backend. The defaults fit a worker with 10 Gbit/s of traffic.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use weir_core::port::{EgressError, EgressEvent, EgressId, EgressOp};
 use weir_core::port::{FlowHook, Handler, Io, Transmit};
 
-use crate::config::{IoConfig, IoStats};
+use crate::config::{IoConfig, IoStats, REPORT_WITHIN};
 use crate::egress::{Flow, Opener, Table};
 use crate::errno::{egress_error, from_io};
 use crate::error::Error;
@@ -27,8 +27,9 @@ use epoll::{Epoll, Interest, Token};
 use tcp::Tcp;
 use udp::{Leg, Receiver, Udp};
 
-/// Reads of one target-facing socket in a turn, so that one flow can't starve the others.
-const READS_PER_SOCKET: usize = 16;
+/// Reads of one target-facing socket in a turn, so that one flow can't starve the others: trains
+/// of [`crate::config::TURN_BYTES`] together.
+const READS_PER_SOCKET: usize = 8;
 
 /// One worker's I/O on epoll.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Poll {
     message: Message,
     /// Events that came up outside of a turn.
     ready: Vec<EgressEvent<'static>>,
+    /// The same for datagrams that were sent, which has [`REPORT_WITHIN`] time.
+    reports: Vec<EgressEvent<'static>>,
     events_per_turn: usize,
     stats: IoStats,
 }
@@ -87,6 +90,7 @@ impl Poll {
             receiver: Receiver::new(),
             message: Message::new(),
             ready: Vec::new(),
+            reports: Vec::new(),
             events_per_turn: config.events_per_turn,
             stats: IoStats::default(),
         })
@@ -175,7 +179,8 @@ impl Poll {
                 let outcome =
                     send(udp.flow.as_fd(), &mut self.message, &train, payload, udp.offload);
                 udp.count(&outcome, &mut self.stats);
-                self.ready.extend(outcome.events(id));
+                let list = if outcome.is_smooth() { &mut self.reports } else { &mut self.ready };
+                list.extend(outcome.events(id));
             }
             Some(Egress::Failed(error)) => {
                 let bytes = payload.len() as u64;
@@ -217,7 +222,7 @@ impl Poll {
     }
 
     fn flush_ready<H: Handler>(&mut self, now: Instant, handler: &mut H) {
-        for event in self.ready.drain(..) {
+        for event in self.reports.drain(..).chain(self.ready.drain(..)) {
             handler.handle_egress(now, event);
         }
     }
@@ -319,16 +324,18 @@ impl Io for Poll {
         deadline: Option<Instant>,
         handler: &mut H,
     ) -> io::Result<Instant> {
-        let wait = match deadline {
-            _ if !self.ready.is_empty() => Some(Duration::ZERO),
-            Some(at) => Some(at.saturating_duration_since(Instant::now())),
-            None => None,
-        };
+        let mut wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if !self.ready.is_empty() {
+            wait = Some(Duration::ZERO);
+        } else if !self.reports.is_empty() {
+            wait = Some(wait.map_or(REPORT_WITHIN, |wait| wait.min(REPORT_WITHIN)));
+        }
         self.stats.enters += 1;
         let count = self.epoll.wait(wait)?;
         let now = Instant::now();
         self.stats.turns += 1;
-        self.stats.turns_idle += u64::from(count == 0 && self.ready.is_empty());
+        self.stats.turns_idle +=
+            u64::from(count == 0 && self.ready.is_empty() && self.reports.is_empty());
         self.flush_ready(now, handler);
         for index in 0..count.min(self.events_per_turn) {
             if let Some(token) = self.epoll.token(index) {

@@ -32,6 +32,11 @@ impl Outcome {
         }
     }
 
+    /// True if the kernel took everything and nothing else is to be said: no hurry to report it.
+    pub(crate) fn is_smooth(&self) -> bool {
+        self.dropped_datagrams == 0 && self.queued.is_none()
+    }
+
     /// What the engine is told of a target-facing train.
     pub(crate) fn events(self, id: EgressId) -> impl Iterator<Item = EgressEvent<'static>> {
         let failed = self.queued.map(|error| EgressEvent::Failed { id, error });
@@ -103,7 +108,8 @@ pub(crate) fn resend(
     }
     if train.is_many() && matches!(errno, libc::EIO | libc::EINVAL | libc::EMSGSIZE) {
         send_singly(socket, message, train, payload, &mut outcome);
-        outcome.offload_refused = errno != libc::EMSGSIZE && outcome.sent_datagrams > 0;
+        // If single datagrams were too big as well, the offload was not what was wrong.
+        outcome.offload_refused = errno != libc::EMSGSIZE && outcome.dropped_datagrams == 0;
     } else {
         outcome.drop(train.datagrams(payload.len()), payload.len(), errno);
     }
@@ -150,4 +156,80 @@ fn is_queued(errno: i32) -> bool {
             | libc::EOPNOTSUPP
             | libc::EMSGSIZE
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    fn pair() -> (UdpSocket, UdpSocket) {
+        let (near, far) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
+        let (near, far) = (near.unwrap(), far.unwrap());
+        near.connect(far.local_addr().unwrap()).unwrap();
+        far.set_nonblocking(true).unwrap();
+        (near, far)
+    }
+
+    fn lengths(socket: &UdpSocket) -> Vec<usize> {
+        let mut buffer = [0; 65_536];
+        std::iter::from_fn(|| socket.recv(&mut buffer).ok()).collect()
+    }
+
+    fn send_train(socket: &UdpSocket, segment_size: usize, bytes: usize) -> Outcome {
+        let train = Train::to_target(segment_size, bytes);
+        send(socket.as_fd(), &mut Message::new(), &train, &vec![7; bytes], true)
+    }
+
+    #[test]
+    fn a_refused_offload_falls_back_to_single_datagrams() {
+        let (near, far) = pair();
+        // Without checksums the kernel refuses to segment, with EINVAL.
+        crate::sys::set_int(near.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        let outcome = send_train(&near, 100, 350);
+        let expected = Outcome {
+            sent_datagrams: 4,
+            sent_bytes: 350,
+            offload_refused: true,
+            ..Outcome::default()
+        };
+        assert_eq!(outcome, expected);
+        assert_eq!(lengths(&far), [100, 100, 100, 50]);
+    }
+
+    #[test]
+    fn each_datagram_beyond_the_path_mtu_is_dropped_by_itself() {
+        let (near, far) = pair();
+        let outcome = send_train(&near, 65_520, 65_535);
+        assert_eq!((outcome.sent_datagrams, outcome.sent_bytes), (1, 15));
+        assert_eq!((outcome.dropped_datagrams, outcome.dropped_bytes), (1, 65_520));
+        assert_eq!(egress_error(outcome.drop_errno), EgressError::TooBig);
+        assert!(!outcome.offload_refused && outcome.queued.is_none());
+        assert_eq!(lengths(&far), [15]);
+    }
+
+    #[test]
+    fn a_queued_refusal_costs_no_datagram() {
+        let (near, far) = pair();
+        let address = far.local_addr().unwrap();
+        drop(far);
+        assert_eq!(send_train(&near, 10, 30).sent_datagrams, 3);
+        let far = UdpSocket::bind(address).unwrap();
+        far.set_nonblocking(true).unwrap();
+        let outcome = send_train(&near, 10, 25);
+        let queued = Some(EgressError::Refused);
+        assert_eq!(
+            outcome,
+            Outcome { sent_datagrams: 3, sent_bytes: 25, queued, ..Outcome::default() }
+        );
+        assert_eq!(lengths(&far), [10, 10, 5]);
+    }
+
+    #[test]
+    fn an_empty_datagram_is_one() {
+        let (near, far) = pair();
+        assert_eq!(send_train(&near, 0, 0), Outcome { sent_datagrams: 1, ..Outcome::default() });
+        assert_eq!(lengths(&far), [0]);
+    }
 }

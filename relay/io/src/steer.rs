@@ -106,3 +106,24 @@ impl Steerer for EbpfSteerer {
         .map_err(|source| Error::Steer { steerer: self.name(), source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClientOptions, bind_workers};
+
+    #[test]
+    fn a_program_that_the_kernel_refuses_is_an_error_with_its_kind() {
+        let workers =
+            bind_workers(&["127.0.0.1:0".parse().unwrap()], 1, &ClientOptions::default()).unwrap();
+        let socket = workers[0].v4.as_ref().unwrap();
+        let falls_off = ClassicInstruction { code: 0x30, jump_true: 0, jump_false: 0, value: 0 };
+        for program in [vec![], vec![falls_off], vec![falls_off; 70_000]] {
+            let error = ClassicSteerer::new(program).attach(socket).unwrap_err();
+            assert!(error.to_string().contains("classic BPF"), "{error}");
+        }
+        let no_program = std::fs::File::open("/dev/null").unwrap().into();
+        let error = EbpfSteerer::new(no_program).attach(socket).unwrap_err();
+        assert!(error.to_string().contains("sk_reuseport"), "{error}");
+    }
+}

@@ -3,7 +3,8 @@
 //! - Client-facing and UDP target-facing sockets receive by multishot `recvmsg` into buffers that
 //!   the kernel picks from a group (`buffers`); GRO trains arrive whole.
 //! - UDP sends never wait (MSG_DONTWAIT): a full socket drops, like any full queue. So each is
-//!   done when its submission is, and its buffer is back within the turn.
+//!   done when its submission is, and its buffer is back within the turn. Small payloads share
+//!   the turn's submission; for large ones a system call at once is cheaper.
 //! - TCP receives only as much as the engine gave credit for, one `recv` at a time. A TCP send
 //!   first tries the engine's buffer without waiting; what is left over moves to the connection's
 //!   own backlog, so that no slow target holds a send buffer.
@@ -34,10 +35,11 @@ use io_uring::{opcode, squeue};
 use weir_core::port::{EgressError, EgressEvent, EgressId, EgressOp};
 use weir_core::port::{FlowHook, Handler, Io, Transmit};
 
-use crate::config::{IoConfig, IoStats};
+use crate::config::{IoConfig, IoStats, REPORT_WITHIN};
 use crate::egress::{Flow, Opener, Table};
 use crate::errno::from_io;
 use crate::error::Error;
+use crate::message::Message;
 use crate::pool::SendPool;
 use crate::sockets::WorkerSockets;
 use crate::waker::Waker;
@@ -70,6 +72,10 @@ pub struct Uring {
     client_header: ReceiveHeader,
     target_header: ReceiveHeader,
     sends: Sends,
+    /// Sends wait for the next submission.
+    queued_sends: bool,
+    /// For direct sends, which are over when they return.
+    message: Message,
     egress: Table<Egress>,
     opener: Opener,
     pool: SendPool,
@@ -81,9 +87,13 @@ pub struct Uring {
     pending: Vec<EgressId>,
     /// Events that came up outside of a completion.
     ready: Vec<EgressEvent<'static>>,
+    /// The same for datagrams that were sent, which has time: see `report_soon`.
+    reports: Vec<EgressEvent<'static>>,
     completed: Vec<Completion>,
     /// Completions to come at once that are no reason to end a wait (see `transmit`).
     quiet: usize,
+    /// Datagrams that were sent are to be reported within [`REPORT_WITHIN`].
+    report_soon: bool,
     overflowing: bool,
     events_per_turn: usize,
     stats: IoStats,
@@ -159,6 +169,8 @@ impl Uring {
             client_header: ReceiveHeader::for_clients(),
             target_header: ReceiveHeader::for_targets(),
             sends: Sends::new(config.send_buffers + SPARE_SENDS),
+            queued_sends: false,
+            message: Message::new(),
             egress: Table::new(config.egress_sockets),
             opener: Opener::new(hook, config.target_socket_bytes),
             pool: SendPool::new(config.send_buffers),
@@ -167,8 +179,10 @@ impl Uring {
             wake_armed: false,
             pending: Vec::new(),
             ready: Vec::new(),
+            reports: Vec::new(),
             completed: Vec::with_capacity(config.events_per_turn),
             quiet: 0,
+            report_soon: false,
             overflowing: false,
             events_per_turn: config.events_per_turn.max(1),
             stats: IoStats::default(),
@@ -294,21 +308,21 @@ impl Uring {
     }
 
     fn flush_ready<H: Handler>(&mut self, now: Instant, handler: &mut H) {
-        for event in self.ready.drain(..) {
+        for event in self.reports.drain(..).chain(self.ready.drain(..)) {
             handler.handle_egress(now, event);
         }
     }
 
     /// Starts what has to run while waiting: the waker, and receives that have ended.
-    fn arm(&mut self) -> io::Result<()> {
+    /// What the queue doesn't take is tried again in the next turn.
+    fn arm(&mut self) {
         if !self.wake_armed {
             let count = ptr_of(&mut self.wake_count);
             let entry = opcode::Read::new(Fixed(WAKER_FILE), count, 8).build();
             // SAFETY: `wake_count` is a box that lives until the ring is quiet.
-            unsafe { self.ring.push(entry, Token::Wake)? };
-            self.wake_armed = true;
+            self.wake_armed = unsafe { self.ring.push(entry, Token::Wake) }.is_ok();
         }
-        self.arm_clients()?;
+        self.arm_clients();
         let mut pending = mem::take(&mut self.pending);
         for id in pending.drain(..) {
             self.look_at(id);
@@ -316,7 +330,6 @@ impl Uring {
         // What had to be put off again is a rare and short list: keep the larger memory.
         pending.append(&mut self.pending);
         self.pending = pending;
-        Ok(())
     }
 
     fn look_at(&mut self, id: EgressId) {
@@ -407,20 +420,21 @@ impl Io for Uring {
         deadline: Option<Instant>,
         handler: &mut H,
     ) -> io::Result<Instant> {
-        self.arm()?;
+        self.arm();
         let quiet = mem::take(&mut self.quiet);
         let mut want = 1 + quiet;
-        let mut wait = None;
-        if !self.ready.is_empty() || self.ring.has_completions() {
+        let mut wait = mem::take(&mut self.report_soon).then_some(REPORT_WITHIN);
+        if !self.ready.is_empty() {
             want = 0;
         } else if let Some(deadline) = deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 want = 0;
             }
-            wait = Some(left);
+            wait = Some(wait.map_or(left, |soon: Duration| soon.min(left)));
         }
         self.stats.enters += 1;
+        self.queued_sends = false;
         self.ring.enter(want, wait)?;
         let now = Instant::now();
         self.stats.turns += 1;

@@ -8,7 +8,7 @@ use weir_core::port::{EgressEvent, EgressId, MAX_TRAIN_BYTES, PacketMeta};
 use super::READS_PER_SOCKET;
 use crate::addr::{self, ADDRESS_BYTES};
 use crate::cmsg::{self, RECEIVE_BYTES};
-use crate::config::IoStats;
+use crate::config::{IoStats, TURN_BYTES};
 use crate::egress::Flow;
 use crate::errno::egress_error;
 use crate::message::errno;
@@ -96,7 +96,11 @@ impl Leg {
         stats: &mut IoStats,
         mut deliver: impl FnMut(&PacketMeta, &[u8]),
     ) {
+        let mut bytes = 0;
         for _ in 0..TRAINS_PER_LEG {
+            if bytes >= TURN_BYTES {
+                return;
+            }
             // An error here is either "nothing more" or of no consequence to the next train.
             let Ok(received) = receiver.receive(self.socket.as_fd()) else { return };
             let control = cmsg::parse(received.control);
@@ -115,6 +119,7 @@ impl Leg {
             };
             stats.client_rx_trains += 1;
             stats.client_rx_bytes += train.len() as u64;
+            bytes += train.len();
             let segment_size = control.segment_size.filter(|&n| n > 0).unwrap_or(train.len());
             let local_ip = control.destination;
             deliver(&PacketMeta { remote, local_ip, ecn: control.ecn, segment_size }, train);

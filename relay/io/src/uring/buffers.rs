@@ -1,6 +1,7 @@
 //! A group of receive buffers that the kernel picks from.
 
 use std::io;
+use std::mem;
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,6 +11,7 @@ use io_uring::types::BufRingEntry;
 use super::ring::Ring;
 use crate::addr::ADDRESS_BYTES;
 use crate::cmsg::RECEIVE_BYTES;
+use crate::config::TURN_BYTES;
 use weir_core::port::MAX_TRAIN_BYTES;
 
 /// What multishot recvmsg writes before the payload (`struct io_uring_recvmsg_out`).
@@ -20,9 +22,14 @@ pub(super) const BUFFER_BYTES: usize = 65_536 + 256;
 const _: () =
     assert!(PREFIX_BYTES + ADDRESS_BYTES + RECEIVE_BYTES + MAX_TRAIN_BYTES <= BUFFER_BYTES);
 
-/// Buffers that a group starts with. It doubles each time the kernel runs out, up to the cap: a
-/// quiet worker cycles through few buffers that stay in the cache.
-const START: u16 = 32;
+/// Buffers that a group starts with and comes back to. The kernel takes them in turn, so the more
+/// there are in rotation, the colder each is. Their number doubles, up to the cap, when the kernel
+/// ran out in a turn that brought less than [`TURN_BYTES`]; it halves when a turn brought twice
+/// that, or when a quarter was enough for [`CALM_TURNS`]. So a few are in rotation for trains and
+/// many for single datagrams.
+const START: u16 = 8;
+/// Turns after which the need is looked at again: some tens of milliseconds under load.
+const CALM_TURNS: u32 = 4096;
 
 /// The buffers of one group, and the ring through which they are handed to the kernel.
 #[derive(Debug)]
@@ -41,7 +48,20 @@ pub(super) struct BufferGroup {
     cap: u16,
     /// Buffers ever handed out; those beyond were never used.
     active: u16,
+    /// Buffers taken out of rotation, last in, first out.
+    spare: Vec<u16>,
+    /// Buffers in rotation: with the kernel, or named by a completion that is being handled.
+    rotating: u16,
+    /// How many should be.
+    wanted: u16,
     tail: u16,
+    /// This turn: buffers and bytes that came, and whether the kernel ran out.
+    used: u16,
+    bytes: usize,
+    ran_out: bool,
+    /// Since the need was last looked at: the most buffers in any turn, and the turns.
+    used_max: u16,
+    turns: u32,
 }
 
 impl BufferGroup {
@@ -66,13 +86,28 @@ impl BufferGroup {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast::<u8>()).expect("mmap never maps page zero here");
-        let mut this =
-            BufferGroup { group, base, length, buffers: entries, cap, active: 0, tail: 0 };
+        let mut this = BufferGroup {
+            group,
+            base,
+            length,
+            buffers: entries,
+            cap,
+            active: 0,
+            spare: Vec::with_capacity(usize::from(cap)),
+            rotating: 0,
+            wanted: 0,
+            tail: 0,
+            used: 0,
+            bytes: 0,
+            ran_out: false,
+            used_max: 0,
+            turns: 0,
+        };
         // SAFETY: `base` is page aligned, has room for `cap` entries, and stays mapped until this
         // is dropped, which the owner does after the ring is quiet.
         unsafe { ring.register_buffers(base.as_ptr() as u64, cap, group)? };
         this.grow(START);
-        this.publish();
+        this.publish_tail();
         Ok(this)
     }
 
@@ -80,9 +115,9 @@ impl BufferGroup {
         self.group
     }
 
-    /// The kernel ran out: hand it as many again as it has, up to the cap.
+    /// The kernel ran out of buffers in this turn.
     pub(super) fn ran_out(&mut self) {
-        self.grow(self.active);
+        self.ran_out = true;
     }
 
     /// The first `len` bytes of a buffer that a completion named.
@@ -95,8 +130,63 @@ impl BufferGroup {
         unsafe { slice::from_raw_parts(self.at(buffer), len) }
     }
 
-    /// Hands a buffer back to the kernel, at the next [`BufferGroup::publish`].
-    pub(super) fn give_back(&mut self, buffer: u16) {
+    /// Takes a buffer back that a completion named and that held `bytes`. The kernel gets it again
+    /// at the next [`BufferGroup::publish`], unless there are more than needed.
+    pub(super) fn give_back(&mut self, buffer: u16, bytes: usize) {
+        self.used = self.used.saturating_add(1);
+        self.bytes += bytes;
+        if self.rotating > self.wanted {
+            self.rotating -= 1;
+            self.spare.push(buffer);
+        } else {
+            self.hand_over(buffer);
+        }
+    }
+
+    /// Ends a turn: adapts the number of buffers and lets the kernel see what was handed over.
+    pub(super) fn publish(&mut self) {
+        let bytes = mem::take(&mut self.bytes);
+        self.used_max = self.used_max.max(mem::take(&mut self.used));
+        self.turns += 1;
+        if mem::take(&mut self.ran_out) && bytes < TURN_BYTES {
+            self.grow(self.wanted);
+        } else if bytes > 2 * TURN_BYTES {
+            self.shrink();
+        }
+        if self.turns == CALM_TURNS {
+            if self.used_max < self.wanted / 4 {
+                self.shrink();
+            }
+            self.turns = 0;
+            self.used_max = 0;
+        }
+        self.publish_tail();
+    }
+
+    /// Keeps the mapping for ever, for when the kernel may still write to it.
+    pub(super) fn leak(&mut self) {
+        self.length = 0;
+    }
+
+    /// Puts `by` more buffers into rotation: spare ones first, then ones never used.
+    fn grow(&mut self, by: u16) {
+        self.wanted = self.wanted.saturating_add(by).min(self.cap);
+        while self.rotating < self.wanted {
+            let buffer = self.spare.pop().unwrap_or_else(|| {
+                self.active += 1;
+                self.active - 1
+            });
+            self.rotating += 1;
+            self.hand_over(buffer);
+        }
+    }
+
+    /// Halves what should rotate; the surplus leaves as it comes back.
+    fn shrink(&mut self) {
+        self.wanted = (self.wanted / 2).max(START.min(self.cap));
+    }
+
+    fn hand_over(&mut self, buffer: u16) {
         let address = self.at(buffer) as u64;
         let index = self.tail & (self.cap - 1);
         // SAFETY: the index is below `cap`, so the entry is within the mapping; the kernel reads
@@ -110,27 +200,13 @@ impl BufferGroup {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Lets the kernel see what was handed back.
-    pub(super) fn publish(&mut self) {
+    fn publish_tail(&mut self) {
         // SAFETY: `base` is the first entry of a registered ring, whose last field is the tail.
         let tail = unsafe { BufRingEntry::tail(self.base.cast().as_ptr()) };
         // SAFETY: the tail is an aligned u16 in the mapping that the kernel only reads.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
         // Release: the entries before the tail.
         tail.store(self.tail, Ordering::Release);
-    }
-
-    /// Keeps the mapping for ever, for when the kernel may still write to it.
-    pub(super) fn leak(&mut self) {
-        self.length = 0;
-    }
-
-    fn grow(&mut self, by: u16) {
-        let until = self.active.saturating_add(by).min(self.cap);
-        for buffer in self.active..until {
-            self.active = buffer + 1;
-            self.give_back(buffer);
-        }
     }
 
     fn at(&self, buffer: u16) -> *mut u8 {
@@ -147,5 +223,64 @@ impl Drop for BufferGroup {
             // and no operation that could write to it is in flight (see `base`).
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group without a kernel behind it: registration is tried on a ring that exists only if
+    /// io_uring does.
+    fn group(cap: u16) -> Option<(Ring, BufferGroup)> {
+        let ring = Ring::new(2, 4).ok()?;
+        let group = BufferGroup::register(&ring, 0, cap).ok()?;
+        Some((ring, group))
+    }
+
+    /// One turn that brings `count` buffers of `bytes`, and in which the kernel ran out or not.
+    fn turn(group: &mut BufferGroup, count: u16, bytes: usize, ran_out: bool) {
+        (0..count).for_each(|buffer| group.give_back(buffer, bytes));
+        if ran_out {
+            group.ran_out();
+        }
+        group.publish();
+    }
+
+    #[test]
+    fn rotation_follows_the_need() {
+        let Some((_ring, mut group)) = group(100) else {
+            return eprintln!("SKIP: io_uring is refused");
+        };
+        assert_eq!((group.cap, group.rotating), (128, 8));
+        turn(&mut group, 8, 65_000, true);
+        assert_eq!(group.wanted, 16, "just below the bytes of a turn");
+        turn(&mut group, 16, 65_000, true);
+        assert_eq!(group.wanted, 16, "trains are enough for a turn");
+        for expected in [32, 64, 128, 128] {
+            turn(&mut group, 8, 1200, true);
+            assert_eq!((group.rotating, group.wanted), (expected, expected));
+        }
+        turn(&mut group, 40, 65_000, false);
+        assert_eq!(group.wanted, 64, "far more bytes than a turn should bring");
+        for _ in 0..CALM_TURNS {
+            turn(&mut group, 30, 1200, false);
+        }
+        assert_eq!(group.wanted, 64, "still needed");
+        for _ in 0..10 * CALM_TURNS {
+            turn(&mut group, 1, 1200, false);
+        }
+        assert_eq!((group.rotating, group.wanted), (8, 8));
+        assert_eq!(group.spare.len(), 120);
+        turn(&mut group, 8, 1200, true);
+        assert_eq!((group.rotating, group.active), (16, 128), "spare buffers come first");
+    }
+
+    #[test]
+    fn a_cap_below_the_start_holds() {
+        let Some((_ring, group)) = group(2) else {
+            return eprintln!("SKIP: io_uring is refused");
+        };
+        assert_eq!((group.rotating, group.wanted, group.active), (2, 2, 2));
     }
 }

@@ -1,6 +1,5 @@
 //! Receiving UDP trains by multishot `recvmsg`.
 
-use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
@@ -64,17 +63,16 @@ impl Leg {
 
 impl Uring {
     /// Starts the receives on client-facing sockets that have none.
-    pub(super) fn arm_clients(&mut self) -> io::Result<()> {
+    pub(super) fn arm_clients(&mut self) {
         for (number, leg) in (0..).zip(&mut self.legs) {
             let Some(leg) = leg.as_mut().filter(|leg| !leg.armed) else { continue };
             let group = self.client_buffers.group();
             let entry =
                 opcode::RecvMsgMulti::new(Fixed(number), &raw const *self.client_header.0, group);
             // SAFETY: the header is a box in `self`; the buffers live until the ring is quiet.
-            unsafe { self.ring.push(entry.build(), Token::ClientReceive(number))? };
-            leg.armed = true;
+            let pushed = unsafe { self.ring.push(entry.build(), Token::ClientReceive(number)) };
+            leg.armed = pushed.is_ok();
         }
-        Ok(())
     }
 
     pub(super) fn client_received<H: Handler>(
@@ -116,7 +114,7 @@ impl Uring {
                 handler.handle_packets(now, &meta, train);
             }
         }
-        self.client_buffers.give_back(buffer);
+        self.client_buffers.give_back(buffer, bytes);
     }
 
     /// Starts the receive on a UDP socket that has none.
@@ -168,7 +166,7 @@ impl Uring {
                 }
                 _ => {}
             }
-            self.target_buffers.give_back(buffer);
+            self.target_buffers.give_back(buffer, bytes);
         }
         if completion.more() {
             return;

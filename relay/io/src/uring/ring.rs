@@ -215,11 +215,6 @@ impl Ring {
         }
     }
 
-    /// True if completions are there to be taken.
-    pub(super) fn has_completions(&mut self) -> bool {
-        !self.uring.completion().is_empty()
-    }
-
     /// True if the kernel keeps completions that did not fit the queue.
     pub(super) fn overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()

@@ -251,7 +251,8 @@ impl Uring {
             result => broken = Some(-result),
         }
         if let Some(buffer) = completion.buffer() {
-            self.target_buffers.give_back(buffer);
+            let bytes = usize::try_from(completion.result).unwrap_or(0);
+            self.target_buffers.give_back(buffer, bytes);
         }
         match broken {
             Some(errno) => self.break_tcp(now, id, errno, handler),

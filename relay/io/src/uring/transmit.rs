@@ -8,15 +8,34 @@ use io_uring::opcode;
 use io_uring::types::{Fd, Fixed};
 use weir_core::port::{EgressError, EgressEvent, EgressId, Handler, Transmit};
 
+use super::ring::Ring;
 use super::sends::Purpose;
 use super::token::Token;
 use super::{Kind, Uring};
 use crate::errno::egress_error;
-use crate::message::{Message, Train};
+use crate::message::Train;
 use crate::send::{Outcome, resend, send};
 
+/// Payloads of this size and more are sent by a system call at once instead of with the turn's
+/// submission: the call is cheap beside the payload, which is still in the cache, and so is the
+/// buffer when it is used again.
+const DIRECT_BYTES: usize = 16 << 10;
 /// Sends never wait: see the module above.
 const SEND_FLAGS: u32 = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
+
+/// True if a train is sent by a system call: a large one, or one that goes out as many calls
+/// anyway.
+fn is_direct(train: &Train, bytes: usize, offload: bool) -> bool {
+    bytes >= DIRECT_BYTES || train.is_many() && !(offload && train.fits_offload(bytes))
+}
+
+/// Lets what was queued before a direct send leave before it: QUIC takes reordering for loss.
+fn submit_queued(ring: &mut Ring, queued_sends: &mut bool) {
+    if mem::take(queued_sends) {
+        // If this fails, so will the turn, which reports it.
+        let _ = ring.enter(0, None);
+    }
+}
 
 impl Uring {
     pub(super) fn send_to_client(&mut self, transmit: &Transmit, payload: Vec<u8>) {
@@ -26,11 +45,15 @@ impl Uring {
             return self.pool.give(payload);
         };
         let train = Train::to_client(transmit, payload.len());
-        if !leg.offload || !train.fits_offload(payload.len()) {
-            // With single datagrams a submission saves nothing over a system call.
-            let mut message = Message::new();
-            let outcome = send(leg.socket.as_fd(), &mut message, &train, &payload, leg.offload);
+        if is_direct(&train, payload.len(), leg.offload) {
+            submit_queued(&mut self.ring, &mut self.queued_sends);
+            let socket = leg.socket.as_fd();
+            let outcome = send(socket, &mut self.message, &train, &payload, leg.offload);
             self.stats.count_client(&outcome);
+            leg.offload_proven |= train.is_many() && !outcome.offload_refused;
+            if outcome.offload_refused && mem::replace(&mut leg.offload, false) {
+                self.stats.gso_disabled += 1;
+            }
             return self.pool.give(payload);
         }
         // Its completion comes within the submission and needs no answer, unless it might be the
@@ -49,6 +72,7 @@ impl Uring {
         // SAFETY: the slot and its payload stay as they are until the completion frees the slot.
         if unsafe { self.ring.push(entry, Token::Send(slot)) }.is_ok() {
             self.quiet += usize::from(quiet);
+            self.queued_sends = true;
         } else {
             self.stats.client_tx_full += 1;
             let payload = self.sends.finish(slot);
@@ -69,18 +93,26 @@ impl Uring {
             EgressEvent::UdpDropped { id, datagrams, bytes, error }
         };
         let Some(egress) = self.egress.get(id) else { return self.pool.give(payload) };
-        let (Some(flow), None, &Kind::Udp { offload, .. }) =
-            (&egress.flow, egress.closing, &egress.kind)
+        let (Some(flow), None, Kind::Udp { offload, .. }) =
+            (&egress.flow, egress.closing, &mut egress.kind)
         else {
             let error = egress.failed.unwrap_or(EgressError::Other(libc::EBADF));
             self.ready.push(dropped(error));
             return self.pool.give(payload);
         };
-        if !offload || !train.fits_offload(payload.len()) {
-            let mut message = Message::new();
-            let outcome = send(flow.as_fd(), &mut message, &train, &payload, offload);
+        if is_direct(&train, payload.len(), *offload) {
+            submit_queued(&mut self.ring, &mut self.queued_sends);
+            let outcome = send(flow.as_fd(), &mut self.message, &train, &payload, *offload);
             self.stats.count_target(&outcome);
-            self.ready.extend(outcome.events(id));
+            if outcome.offload_refused && mem::replace(offload, false) {
+                self.stats.gso_disabled += 1;
+            }
+            if outcome.is_smooth() {
+                self.reports.extend(outcome.events(id));
+                self.report_soon = true;
+            } else {
+                self.ready.extend(outcome.events(id));
+            }
             return self.pool.give(payload);
         }
         let fd = Fd(flow.as_fd().as_raw_fd());
@@ -97,7 +129,11 @@ impl Uring {
         let entry = opcode::SendMsg::new(fd, header).flags(SEND_FLAGS).build();
         // SAFETY: the slot and its payload stay as they are until the completion frees the slot,
         // and the descriptor is closed only after it.
-        if !unsafe { self.push_egress(id, entry, Token::Send(slot)) } {
+        if unsafe { self.push_egress(id, entry, Token::Send(slot)) } {
+            self.quiet += 1;
+            self.report_soon = true;
+            self.queued_sends = true;
+        } else {
             self.ready.push(lost);
             let payload = self.sends.finish(slot);
             self.pool.give(payload);

@@ -183,3 +183,82 @@ pub(crate) fn steering_picks_the_worker(kind: BackendKind) {
     io.turn(Some(Instant::now()), seen).unwrap();
     assert!(seen.events.is_empty(), "an unknown id is ignored");
 }
+
+/// Every packet is either delivered or counted as dropped by the full socket.
+pub(crate) fn packets_that_the_socket_dropped_are_counted(kind: BackendKind) {
+    let small = ClientOptions { receive_buffer_bytes: 20_000, ..ClientOptions::default() };
+    let mut workers = bind_workers(&["127.0.0.1:0".parse().unwrap()], 1, &small).unwrap();
+    let sockets = workers.remove(0);
+    let listen = sockets.v4.as_ref().unwrap().local();
+    let waker = Waker::new().unwrap();
+    let hook = Box::new(HookLog::default());
+    let mut io = Backend::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut seen = Recorder::default();
+    for _ in 0..500 {
+        client.send_to(&[1; 500], listen).unwrap();
+    }
+    let mut last = 0;
+    while seen.packets.len() > last || last == 0 {
+        last = seen.packets.len();
+        io.turn(Some(Instant::now() + Duration::from_millis(50)), &mut seen).unwrap();
+    }
+    // The count comes with the next packet that gets in.
+    client.send_to(&[2; 500], listen).unwrap();
+    io.turn(Some(Instant::now() + super::PATIENCE), &mut seen).unwrap();
+    let dropped = io.stats().rx_overflow;
+    assert!(dropped > 0);
+    assert_eq!(seen.packets.len() as u64 + dropped, 501);
+}
+
+/// Sending alone is no event: the turn after it waits for something to happen.
+pub(crate) fn a_reply_does_not_end_the_wait(kind: BackendKind) {
+    let mut rig = Rig::new(kind);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    let to = client.local_addr().unwrap();
+    // The first train shows that the offload works.
+    rig.reply(reply_to(to, Some(10)), &[1; 25]);
+    rig.turn(Duration::from_millis(1));
+    rig.turn(Duration::ZERO);
+    let turns = rig.io.stats().turns;
+    for _ in 0..5 {
+        rig.reply(reply_to(to, Some(10)), &[2; 25]);
+    }
+    let start = Instant::now();
+    rig.turn(Duration::from_millis(50));
+    assert!(start.elapsed() >= Duration::from_millis(50), "{:?}", start.elapsed());
+    assert_eq!(rig.io.stats().turns, turns + 1);
+    assert_eq!(rig.io.stats().client_tx_trains, 6);
+    for _ in 0..18 {
+        client.recv(&mut [0; 100]).unwrap();
+    }
+}
+
+/// Large trains and small packets may take different ways into the kernel, never another order.
+pub(crate) fn large_and_small_sends_keep_their_order(kind: BackendKind) {
+    let mut rig = Rig::new(kind);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    let to = client.local_addr().unwrap();
+    rig.open_udp(id(0), to);
+    let mut order = 0u8;
+    for round in 0..5 {
+        for datagrams in [1, 20, 2, 1] {
+            let train: Vec<u8> = (0..datagrams).flat_map(|n| [order + n; 1200]).collect();
+            order += datagrams;
+            if round % 2 == 0 {
+                rig.reply(reply_to(to, Some(1200)), &train);
+            } else {
+                rig.udp_send(id(0), 1200, &train);
+            }
+        }
+        rig.turn(Duration::from_millis(5));
+        for n in order - 24..order {
+            let mut buffer = [0; 2000];
+            let len = client.recv(&mut buffer).unwrap();
+            assert_eq!((len, buffer[0]), (1200, n));
+        }
+    }
+    rig.until("all reported", |seen| seen.accounted(id(0)) == (48, 0, 48 * 1200));
+}
