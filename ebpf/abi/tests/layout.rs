@@ -10,7 +10,7 @@ use weir_abi::{
 
 #[test]
 fn layout_has_no_hidden_padding() {
-    assert_eq!(size_of::<Listen>(), 16 + 2 + 2);
+    assert_eq!(size_of::<Listen>(), 16 + 16 + 8);
     assert_eq!(size_of::<Config>(), 4 + 4 + 4 * size_of::<Listen>());
     assert_eq!(size_of::<CidKey>(), 5 * 4);
     assert_eq!(size_of::<Steer>(), size_of::<CidKey>() + 3 * 4);

@@ -1,8 +1,7 @@
 //! UDP (RFC 768) and TCP (RFC 9293), and whose packet it is.
 
 use weir_abi::{
-    Config, Direction, DropReason, FlowKey, LISTEN_MAX, Listen, OursKind, PassReason, Protocol,
-    Verdict,
+    Config, Direction, DropReason, FlowKey, LISTEN_MAX, OursKind, PassReason, Protocol, Verdict,
 };
 
 use crate::{Classified, Frame, ip::Packet, need, quic};
@@ -112,37 +111,10 @@ impl Ports {
 
 #[inline(always)]
 fn is_ours(config: &Config, addr: &[u8; 16], port: u16) -> bool {
-    let mut ours = 0;
     for index in 0..LISTEN_MAX {
-        ours |= listens(&config.listen[index], addr, port);
+        if config.listen[index].takes(*addr, port) {
+            return true;
+        }
     }
-    ours != 0
-}
-
-/// 1 if `listen` takes packets to `addr` and `port`, else 0. Arithmetic instead of branches: the
-/// verifier follows each side of a branch to the end of the program, and there are four entries.
-#[inline(always)]
-fn listens(listen: &Listen, addr: &[u8; 16], port: u16) -> u64 {
-    let [wanted_high, wanted_low] = halves(&listen.addr);
-    let [high, low] = halves(addr);
-    let any_v6 = is_zero(wanted_high | wanted_low);
-    let any_v4 = is_zero(wanted_high | wanted_low ^ V4_MAPPED);
-    let is_v4 = is_zero(high | low >> 32 ^ V4_MAPPED >> 32);
-    let same_addr = is_zero(wanted_high ^ high | wanted_low ^ low);
-    let same_port = is_zero(u64::from(listen.port ^ port)) & (1 ^ is_zero(u64::from(port)));
-    same_port & (any_v6 | any_v4 & is_v4 | same_addr)
-}
-
-/// The low half of `::ffff:0.0.0.0`.
-const V4_MAPPED: u64 = 0xFFFF_0000_0000;
-
-#[inline(always)]
-fn is_zero(x: u64) -> u64 {
-    1 ^ (x | x.wrapping_neg()) >> 63
-}
-
-#[inline(always)]
-const fn halves(addr: &[u8; 16]) -> [u64; 2] {
-    let all = u128::from_be_bytes(*addr);
-    [(all >> 64) as u64, all as u64]
+    false
 }

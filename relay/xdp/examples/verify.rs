@@ -1,12 +1,20 @@
-//! `cargo run -p weir-xdp --example verify`: loads the committed object on this kernel and prints
-//! what the verifier and the JIT made of it. Needs root.
+//! `cargo run -p weir-xdp --example verify [-- OBJECT]`: loads the committed object (or the one in
+//! a file) on this kernel and prints what the verifier and the JIT made of it. Needs root.
 
 use std::process::ExitCode;
 
 use weir_xdp::{FLOWS_MAX, OBJECT, Programs};
 
 fn main() -> ExitCode {
-    let statistics = match Programs::load(OBJECT, FLOWS_MAX).and_then(|p| p.statistics()) {
+    let object = match std::env::args_os().nth(1).map(std::fs::read) {
+        None => OBJECT.to_vec(),
+        Some(Ok(object)) => object,
+        Some(Err(error)) => {
+            eprintln!("weir-xdp: can't read the object: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let statistics = match Programs::load(&object, FLOWS_MAX).and_then(|p| p.statistics()) {
         Ok(statistics) => statistics,
         Err(error) => {
             eprintln!("weir-xdp: {error}");

@@ -1,6 +1,6 @@
 //! The object in the kernel: loaded and verified, not attached to anything.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -205,13 +205,9 @@ fn config(addresses: &[SocketAddr]) -> Result<Config> {
     }
     let mut listen = [Listen::NONE; LISTEN_MAX];
     for (slot, address) in listen.iter_mut().zip(addresses) {
-        let addr = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            IpAddr::V6(ip) => ip.octets(),
-        };
-        *slot = Listen { addr, port: address.port(), pad: [0; 2] };
+        *slot = Listen::new(*address);
     }
-    Ok(Config { abi_version: ABI_VERSION, listen_len: addresses.len() as u32, listen })
+    Ok(Config { abi_version: ABI_VERSION, pad: 0, listen })
 }
 
 fn run_options(frame: &[u8], repeat: u32) -> TestRunOptions<'_> {

@@ -102,12 +102,7 @@ fn programs() -> Option<Programs> {
         return None;
     }
     let programs = Programs::load(OBJECT, 16).expect("load");
-    let config = frames::config();
-    let listen: Vec<_> = config
-        .listen
-        .iter()
-        .map(|l| SocketAddr::new(std::net::Ipv6Addr::from(l.addr).to_canonical(), l.port))
-        .collect();
+    let listen = frames::LISTEN.map(|address| address.parse::<SocketAddr>().expect("literal"));
     programs.configure(&listen).expect("configure");
     programs.flows().insert(&known_flow()).expect("insert");
     Some(programs)

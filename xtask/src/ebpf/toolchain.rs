@@ -35,6 +35,9 @@ impl Toolchain {
         let flags = [
             "-Cdebuginfo=2".to_owned(),
             "-Clink-arg=--btf".to_owned(),
+            // Addresses lie at odd offsets behind a 14-byte Ethernet header. x86-64 and arm64 read
+            // them in one go; without this every byte is loaded and shifted by itself.
+            "-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned(),
             // Tells aya-ebpf whose registers a probe would see; it would take the host's.
             "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
             remap(&home, "/cargo"),

@@ -6,7 +6,6 @@ mod table;
 
 use weir_abi::{ABI_VERSION, Config, Listen, Verdict};
 
-use build::{RELAY4, RELAY6};
 pub(crate) use table::table;
 
 /// One frame as it arrives.
@@ -19,18 +18,11 @@ pub(crate) struct Named {
     pub(crate) payload_len: u32,
 }
 
-/// Listens on `192.0.2.1:4433`, `[2001:db8::1]:4433`, `0.0.0.0:8443` and `[::]:9443`.
+/// Where the relay of the table listens.
+pub(crate) const LISTEN: [&str; 4] =
+    ["192.0.2.1:4433", "[2001:db8::1]:4433", "0.0.0.0:8443", "[::]:9443"];
+
 pub(crate) fn config() -> Config {
-    let v4 = |[a, b, c, d]: [u8; 4]| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
-    let listen = |addr, port| Listen { addr, port, pad: [0; 2] };
-    Config {
-        abi_version: ABI_VERSION,
-        listen_len: 4,
-        listen: [
-            listen(v4(RELAY4), 4433),
-            listen(RELAY6, 4433),
-            listen(v4([0; 4]), 8443),
-            listen([0; 16], 9443),
-        ],
-    }
+    let listen = LISTEN.map(|address| Listen::new(address.parse().expect("literal")));
+    Config { abi_version: ABI_VERSION, pad: 0, listen }
 }
