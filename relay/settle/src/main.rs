@@ -13,8 +13,13 @@ fn main() -> ExitCode {
     match cli::run(args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("weir-settle: {error:#}");
-            let code = error.downcast_ref::<weir_settle::Error>().map_or(1, |e| e.exit_code());
+            // Our own errors name their cause already.
+            let Some(own) = error.downcast_ref::<weir_settle::Error>() else {
+                eprintln!("weir-settle: {error:#}");
+                return ExitCode::FAILURE;
+            };
+            eprintln!("weir-settle: {own}");
+            let code = own.exit_code();
             ExitCode::from(code)
         }
     }

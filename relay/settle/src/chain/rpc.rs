@@ -1,6 +1,7 @@
 //! One JSON-RPC endpoint: every call has a time limit, reads are retried, and errors say what was
 //! asked of whom.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -23,11 +24,13 @@ const BACKOFF: Duration = Duration::from_millis(250);
 /// The tip when a node has no opinion.
 const DEFAULT_TIP_WEI: u128 = 1_000_000_000;
 
-/// A node.
-#[derive(Debug, Clone)]
+/// A node. `Debug` shows the endpoint without credentials.
+#[derive(Clone)]
 pub struct Rpc {
     provider: RootProvider<Ethereum>,
     shown: String,
+    /// What must not get into a log: the URL, which may hold an API key.
+    secret: String,
     timeout: Duration,
 }
 
@@ -72,8 +75,9 @@ impl Rpc {
         let client = client.build().map_err(|e| {
             fail(format!("TLS can't be set up, are CA certificates installed? {e:?}"))
         })?;
+        let secret = parsed.to_string();
         let client = RpcClient::new_http_with_client(client, parsed);
-        Ok(Self { provider: RootProvider::new(client), shown, timeout: request })
+        Ok(Self { provider: RootProvider::new(client), shown, secret, timeout: request })
     }
 
     /// The endpoint of a configuration.
@@ -249,7 +253,14 @@ impl Rpc {
             }
             cause = inner.source();
         }
+        let reason = reason.replace(&self.secret, &self.shown);
         Error::Rpc { call, rpc: self.shown.clone(), reason }
+    }
+}
+
+impl fmt::Debug for Rpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rpc").field("endpoint", &self.shown).finish_non_exhaustive()
     }
 }
 
@@ -270,5 +281,27 @@ fn without_credentials(url: &str) -> String {
             format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?"))
         }
         Err(_) => "the configured URL".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn credentials_in_the_url_are_never_shown() {
+        let short = Duration::from_millis(200);
+        for url in [
+            "http://127.0.0.1:9/v3/SECRET",
+            "http://127.0.0.1:9/?key=SECRET",
+            "http://user:SECRET@127.0.0.1:9/",
+        ] {
+            let rpc = Rpc::new(url, short, short).unwrap();
+            let error = rpc.chain_id().await.unwrap_err().to_string();
+            assert!(error.contains("http://127.0.0.1:9"), "{error}");
+            assert!(!format!("{error} {rpc:?}").contains("SECRET"), "{error}");
+        }
+        let error = Rpc::new("http://SECRET:x:y", short, short).unwrap_err().to_string();
+        assert!(!error.contains("SECRET"), "{error}");
     }
 }
