@@ -26,7 +26,7 @@ fn with_token(token: Option<&str>) -> ClientOptions {
 
 #[test]
 fn c62_missing_and_wrong_credentials_look_alike() {
-    for token in [None, Some("wrong"), Some("")] {
+    for token in [None, Some("wrong"), Some("open-sesam")] {
         let (mut world, client) = world_with(1, TcpTarget::Echo, with_token(token));
         for (id, status, challenge) in [
             (world.client(client).open_udp(UDP), 407, &b"proxy-authenticate"[..]),

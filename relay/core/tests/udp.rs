@@ -185,10 +185,15 @@ fn c37_overlong_payload_is_aborted() {
 #[test]
 fn c38_larger_than_the_path_takes_is_dropped() {
     let (mut world, client) = world(10, TcpTarget::Echo);
-    world.io.udp_targets.insert(address(UDP), UdpTarget::Mtu(1000));
+    world.io.udp_targets.insert(address(UDP), UdpTarget::Mtu(1300));
     let tunnel = open_udp(&mut world, client);
-    world.client(client).send_udp(tunnel, &[1; 1100]);
-    world.client(client).send_udp(tunnel, &[2; 900]);
+    // Both at once: what fits isn't taken down by what doesn't.
+    let mut capsules = BytesMut::new();
+    for payload in [&[1; 1400][..], &[2; 900]] {
+        weir_proto::capsule::write_udp_header(payload.len(), &mut capsules);
+        capsules.put_slice(payload);
+    }
+    world.client(client).send(tunnel, &capsules);
     world.run_until("the echo", |w| w.client(client).stream(tunnel).datagrams.len() == 1);
     assert_eq!(dropped_up(&world, DropReason::TooBig), 1);
     assert_eq!(world.client(client).stream(tunnel).datagrams[0], [2; 900]);

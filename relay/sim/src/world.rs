@@ -17,7 +17,7 @@ use crate::network::Schedule;
 /// Where the relay listens.
 pub const RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 443);
 
-/// Turns at one instant after which the engine counts as spinning.
+/// Turns at one instant after which somebody spins.
 const TURNS_AT_ONCE_MAX: u32 = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,17 +130,22 @@ impl World {
             .chain(self.io.to_clients.next_at())
             .chain(self.replies.next_at())
             .min();
-        let next = next.unwrap_or(limit).max(self.now);
+        let Some(next) = next.map(|next| next.max(self.now)).filter(|next| *next <= limit) else {
+            self.now = limit;
+            self.io.now = limit;
+            return false;
+        };
         if next > self.now {
             self.turns_at_once = 0;
         }
         self.turns_at_once += 1;
-        assert!(self.turns_at_once < TURNS_AT_ONCE_MAX, "the engine spins");
-        if next > limit {
-            self.now = limit;
-            self.io.now = limit;
-            return false;
-        }
+        assert!(
+            self.turns_at_once < TURNS_AT_ONCE_MAX,
+            "time stands still: engine {:?}, clients {:?}, now {:?}",
+            self.engine.poll_timeout(),
+            self.clients.iter_mut().map(Client::poll_timeout).collect::<Vec<_>>(),
+            self.now,
+        );
         self.now = next;
         self.io.now = next;
         self.turn();

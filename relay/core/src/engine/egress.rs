@@ -33,20 +33,10 @@ impl Engine {
                 }
             }
             EgressEvent::UdpSent { datagrams, bytes, .. } => {
-                let core = &mut self.core;
-                let meter = &mut core.tunnels[key].meter;
-                meter.up_forwarded(&mut core.stats, datagrams.into(), bytes);
-                core.mark_moved(key);
+                udp::sent(&mut self.core, key, datagrams, bytes);
             }
             EgressEvent::UdpDropped { datagrams, bytes, error, .. } => {
-                let reason = match error {
-                    EgressError::TooBig => DropReason::TooBig,
-                    _ => DropReason::SendFailed,
-                };
-                let core = &mut self.core;
-                let meter = &mut core.tunnels[key].meter;
-                meter.up_dropped(&mut core.stats, reason, datagrams.into(), bytes);
-                core.mark_moved(key);
+                udp::refused(&mut self.core, key, datagrams, bytes, error);
             }
             EgressEvent::TcpReceived { data, .. } => {
                 if self.is_exit(key, id)

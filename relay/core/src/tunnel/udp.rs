@@ -22,6 +22,9 @@ const QUEUE_DATAGRAMS_MAX: usize = 2048;
 /// stream is reset (RFC 9298 section 6). One alone may be an echo of a service that restarts.
 const ERRORS_TOLERATED: u32 = 8;
 
+/// A UDP payload that fits every path: the smallest MTU of IPv6 less the headers.
+const FITS_EVERYWHERE: usize = 1280 - 48;
+
 #[derive(Debug)]
 pub(crate) struct Udp {
     /// To the target.
@@ -36,6 +39,8 @@ pub(crate) struct Udp {
     /// Whether it is on its connection's list of those with something to send.
     active: bool,
     errors: u32,
+    /// Length of datagrams that the path is known to take.
+    fits: usize,
     pub(crate) last_activity: Instant,
 }
 
@@ -50,6 +55,7 @@ impl Udp {
             deficit: 0,
             active: false,
             errors: 0,
+            fits: FITS_EVERYWHERE,
             last_activity: now,
         }
     }
@@ -146,6 +152,34 @@ pub(crate) fn is_idle(core: &mut Core, key: usize, now: Instant) -> bool {
     false
 }
 
+/// The kernel took a train.
+pub(crate) fn sent(core: &mut Core, key: usize, datagrams: u32, bytes: u64) {
+    let Core { tunnels, stats, .. } = core;
+    let tunnel = &mut tunnels[key];
+    tunnel.meter.up_forwarded(stats, datagrams.into(), bytes);
+    if let super::Traffic::Udp(udp) = &mut tunnel.traffic {
+        // All but the last have the same length, so the average is never above it.
+        let len = bytes.checked_div(datagrams.into()).unwrap_or(0);
+        udp.fits = udp.fits.max(len as usize);
+    }
+    core.mark_moved(key);
+}
+
+/// The kernel refused a train; nothing of it left.
+pub(crate) fn refused(core: &mut Core, key: usize, datagrams: u32, bytes: u64, error: EgressError) {
+    let Core { tunnels, stats, .. } = core;
+    let tunnel = &mut tunnels[key];
+    let reason = match error {
+        EgressError::TooBig => DropReason::TooBig,
+        _ => DropReason::SendFailed,
+    };
+    tunnel.meter.up_dropped(stats, reason, datagrams.into(), bytes);
+    if let super::Traffic::Udp(udp) = &mut tunnel.traffic {
+        udp.fits = FITS_EVERYWHERE;
+    }
+    core.mark_moved(key);
+}
+
 /// The next train to the target: datagrams of one length, the last may be shorter.
 pub(crate) fn next_train(
     core: &mut Core,
@@ -158,6 +192,9 @@ pub(crate) fn next_train(
     udp.up_bytes -= first.len();
     buffer.extend_from_slice(&first);
     let segment_size = first.len();
+    // The kernel takes or refuses a train as a whole. A probe of the path MTU must not take a
+    // shorter datagram down with it.
+    let takes_shorter = segment_size <= udp.fits;
     let mut datagrams = 1;
     while segment_size > 0 && datagrams < MAX_TRAIN_SEGMENTS {
         let Some(next) = udp.up.front() else { break };
@@ -166,6 +203,9 @@ pub(crate) fn next_train(
             break;
         }
         let shorter = next.len() < segment_size;
+        if shorter && !takes_shorter {
+            break;
+        }
         buffer.extend_from_slice(next);
         datagrams += 1;
         udp.up_bytes -= next.len();
