@@ -9,10 +9,6 @@ use weir_abi::{
     WORKERS_MAX,
 };
 
-/// Entries are allocated when user space inserts them, in a system call that can report failure,
-/// and not all at load time; the packet path never inserts.
-const BPF_F_NO_PREALLOC: u32 = 1;
-
 /// Both generations have a socket for each of their workers.
 const WORKER_SOCKETS: u32 = STEER_SLOTS * WORKERS_MAX;
 
@@ -25,9 +21,12 @@ pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map(name = "weir_steer")]
 pub static STEER: Array<Steer> = Array::with_max_entries(STEER_SLOTS, 0);
 
+/// User space inserts and removes; no program ever does. Its memory is allocated when it is
+/// created: with BPF_F_NO_PREALLOC the kernel takes elements from a small per-CPU cache, and a
+/// burst of new tunnels fails with ENOMEM until the cache is filled again (seen on Linux 6.18).
 #[map(name = "weir_flows")]
 pub static FLOWS: PerCpuHashMap<FlowKey, FlowCounters> =
-    PerCpuHashMap::with_max_entries(FLOWS_MAX, BPF_F_NO_PREALLOC);
+    PerCpuHashMap::with_max_entries(FLOWS_MAX, 0);
 
 #[map(name = "weir_verdicts")]
 pub static VERDICTS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(VERDICT_ROWS, 0);

@@ -24,6 +24,7 @@ fn ingress_agrees_with_the_host() {
     for frame in frames {
         let host = classify(&frame.bytes.as_slice(), &frames::config(), Direction::Ingress);
         assert_eq!(host.verdict, frame.verdict, "{}", frame.name);
+        assert_eq!(host.payload_len, frame.payload_len, "{}", frame.name);
         let before = Snapshot::take(&programs);
         let action = programs.run_ingress(&frame.bytes, 1).expect(frame.name).action;
         let dropped = matches!(host.verdict, Verdict::Drop(_));

@@ -1,5 +1,4 @@
 //! Privileges and network namespaces for the tests.
-#![expect(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};

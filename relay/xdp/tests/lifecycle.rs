@@ -1,0 +1,183 @@
+//! Start, refusal, fallback, crash, recovery, stop.
+
+mod common;
+
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aya::maps::{Array, Map, MapData};
+use common::{Lab, RELAY_IF, RELAY4, TARGET4, at};
+use weir_xdp::{
+    Config, Egress, Flow, Mode, Options, Packets, Protocol, WantedMode, XdpError, recover,
+};
+
+#[test]
+fn a_foreign_program_is_named_and_left_alone() {
+    if !common::privileged() {
+        return;
+    }
+    let lab = Lab::new();
+    let first = options("first", &[RELAY_IF]);
+    let second = options("second", &[RELAY_IF]);
+    let running = lab.relay(|| Packets::start(&first)).expect("start");
+    for mode in [WantedMode::Auto, WantedMode::Native, WantedMode::Generic] {
+        let second = Options { mode, ..second.clone() };
+        match lab.relay(|| Packets::start(&second)) {
+            Err(XdpError::ForeignProgram { interface, id, name }) => {
+                assert_eq!((interface.as_str(), name.as_str()), (RELAY_IF, "weir_ingress"));
+                assert!(id > 0);
+            }
+            other => panic!("{mode:?}: {other:?}"),
+        }
+    }
+    assert!(!pins(&second).exists(), "a refused start leaves nothing");
+    // The first one still counts.
+    let before = total_packets(&running);
+    ping(&lab);
+    assert!(total_packets(&running) > before);
+    running.stop().expect("stop");
+    let again = lab.relay(|| Packets::start(&second)).expect("the interface is free");
+    again.stop().expect("stop");
+}
+
+#[test]
+fn the_fallback_to_generic_mode_is_named() {
+    if !common::privileged() {
+        return;
+    }
+    let lab = Lab::new();
+    // The loopback device has no native XDP.
+    let auto = options("generic", &["lo"]);
+    let packets = lab.relay(|| Packets::start(&auto)).expect("start");
+    let attachment = &packets.attachments()[0];
+    assert_eq!((attachment.mode, attachment.egress), (Mode::Generic, Egress::Tcx));
+    assert!(attachment.notes.iter().any(|note| note.starts_with("native XDP:")), "{attachment:?}");
+    packets.stop().expect("stop");
+    let native = Options { mode: WantedMode::Native, ..auto };
+    let error = lab.relay(|| Packets::start(&native)).expect_err("native only");
+    assert!(error.to_string().contains("to lo: native XDP:"), "{error}");
+    assert!(!pins(&native).exists(), "a failed start leaves nothing");
+}
+
+#[test]
+fn a_veth_gets_native_xdp_and_tcx() {
+    if !common::privileged() {
+        return;
+    }
+    let lab = Lab::new();
+    let options = options("native", &[RELAY_IF]);
+    let packets = lab.relay(|| Packets::start(&options)).expect("start");
+    let attachment = &packets.attachments()[0];
+    assert_eq!((attachment.mode, attachment.egress), (Mode::Native, Egress::Tcx));
+    assert!(attachment.notes.is_empty(), "{attachment:?}");
+    packets.stop().expect("stop");
+    assert!(!pins(&options).exists());
+}
+
+#[test]
+fn counts_survive_a_crash() {
+    if !common::privileged() {
+        return;
+    }
+    let lab = Lab::new();
+    let options = options("crash", &[RELAY_IF]);
+    assert!(recover(&options.instance).expect("nothing yet").is_none());
+    let packets = lab.relay(|| Packets::start(&options)).expect("start");
+    match recover(&options.instance) {
+        Err(XdpError::InstanceBusy(name)) => assert_eq!(name, options.instance),
+        other => panic!("a running instance was taken over: {other:?}"),
+    }
+    let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
+    let local = exit.local_addr().expect("bound");
+    let flow = Flow { protocol: Protocol::Udp, local, remote: at(TARGET4, 9) };
+    packets.flows().insert(&flow).expect("insert");
+    exit.send_to(&[1; 321], at(TARGET4, 9)).expect("send");
+    let before = packets.flows().read(&flow).expect("read").expect("in the table");
+    assert_eq!(before.egress.payload_bytes, 321);
+    drop(packets);
+
+    // Detached: what is sent now is not counted.
+    exit.send_to(&[1; 99], at(TARGET4, 9)).expect("send");
+    match lab.relay(|| Packets::start(&options)) {
+        Err(XdpError::Leftover(path)) => assert_eq!(path, pins(&options)),
+        other => panic!("the predecessor's counts were overrun: {other:?}"),
+    }
+    let leftover = recover(&options.instance).expect("recover").expect("there is something");
+    assert_eq!(leftover.flows().iterate().expect("iterate"), [(flow, before)]);
+    assert!(leftover.counters().verdicts().expect("verdicts").iter().any(|v| v.count.packets > 0));
+    leftover.discard().expect("discard");
+    assert!(!pins(&options).exists());
+
+    let packets = lab.relay(|| Packets::start(&options)).expect("start again");
+    assert_eq!(packets.flows().iterate().expect("iterate"), []);
+    packets.stop().expect("stop");
+}
+
+#[test]
+fn a_pinned_map_of_another_abi_is_refused() {
+    if !common::privileged() {
+        return;
+    }
+    let lab = Lab::new();
+    let options = options("abi", &[RELAY_IF]);
+    drop(lab.relay(|| Packets::start(&options)).expect("start"));
+    let data = MapData::from_pin(pins(&options).join("weir_config")).expect("pinned");
+    let map = Map::from_map_data(data).expect("array");
+    let mut config: Array<_, Config> = map.try_into().expect("array of configurations");
+    let ours = config.get(&0, 0).expect("read");
+    config.set(0, Config { abi_version: 999, ..ours }, 0).expect("write");
+    let error = recover(&options.instance).expect_err("another version");
+    assert!(error.to_string().contains("speaks ABI version 999"), "{error}");
+    config.set(0, ours, 0).expect("write");
+    recover(&options.instance).expect("recover").expect("there").discard().expect("discard");
+}
+
+#[test]
+fn bad_names_are_refused_before_anything_happens() {
+    if !common::privileged() {
+        return;
+    }
+    let error = Packets::start(&options("if", &["wxdp-none"])).expect_err("no such interface");
+    assert!(error.to_string().contains("no interface \"wxdp-none\""), "{error}");
+    for instance in ["", "../up", "a b"] {
+        let options = Options { instance: instance.to_owned(), ..Options::default() };
+        let error = Packets::start(&options).expect_err("bad name");
+        assert!(error.to_string().contains("can't name an instance"), "{error}");
+    }
+    let listen = vec![at(RELAY4, 1); 5];
+    let error = Packets::start(&Options { listen, ..Options::default() }).expect_err("too many");
+    assert!(error.to_string().contains("5 listen addresses"), "{error}");
+}
+
+fn options(test: &str, interfaces: &[&str]) -> Options {
+    Options {
+        instance: common::instance(test),
+        interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
+        listen: vec![at(RELAY4, 4433)],
+        flows_max: 16,
+        ..Options::default()
+    }
+}
+
+fn pins(options: &Options) -> PathBuf {
+    PathBuf::from("/sys/fs/bpf/weir").join(&options.instance)
+}
+
+fn total_packets(packets: &Packets) -> u64 {
+    let verdicts = packets.counters().verdicts().expect("verdicts");
+    verdicts.iter().map(|verdict| verdict.count.packets).sum()
+}
+
+/// One UDP datagram to the target and its answer.
+fn ping(lab: &Lab) {
+    let target = lab.target(|| UdpSocket::bind(at(TARGET4, 7000)).expect("target"));
+    let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
+    for socket in [&target, &exit] {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+    }
+    exit.send_to(b"ping", at(TARGET4, 7000)).expect("send");
+    let (_, from) = target.recv_from(&mut [0; 16]).expect("at the target");
+    target.send_to(b"pong", from).expect("answer");
+    exit.recv(&mut [0; 16]).expect("back");
+}
