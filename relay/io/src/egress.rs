@@ -31,7 +31,7 @@ impl<T> Table<T> {
     /// Enters a socket. Gives it back if the index is beyond the limit or taken.
     pub(crate) fn insert(&mut self, id: EgressId, entry: T) -> Result<&mut T, T> {
         let index = id.index as usize;
-        if id.index >= self.limit {
+        if self.is_beyond(id) {
             return Err(entry);
         }
         if self.entries.len() <= index {
@@ -42,6 +42,11 @@ impl<T> Table<T> {
             return Err(entry);
         }
         Ok(&mut place.insert((id.epoch, entry)).1)
+    }
+
+    /// True for an index that can't be entered at all.
+    pub(crate) fn is_beyond(&self, id: EgressId) -> bool {
+        id.index >= self.limit
     }
 
     pub(crate) fn get(&mut self, id: EgressId) -> Option<&mut T> {

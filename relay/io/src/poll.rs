@@ -313,6 +313,9 @@ impl Io for Poll {
                 if let Some(entry) = self.egress.remove(id) {
                     self.release(id, entry, reset);
                     self.ready.push(EgressEvent::Closed { id });
+                } else if self.egress.is_beyond(id) {
+                    // It failed to open and is not in the table, but was asked to close.
+                    self.ready.push(EgressEvent::Closed { id });
                 }
             }
         }

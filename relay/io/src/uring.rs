@@ -92,6 +92,8 @@ pub struct Uring {
     completed: Vec<Completion>,
     /// Completions to come at once that are no reason to end a wait (see `transmit`).
     quiet: usize,
+    /// A buffer was asked for in vain since the last turn.
+    starved: bool,
     /// Datagrams that were sent are to be reported within [`REPORT_WITHIN`].
     report_soon: bool,
     overflowing: bool,
@@ -182,6 +184,7 @@ impl Uring {
             reports: Vec::new(),
             completed: Vec::with_capacity(config.events_per_turn),
             quiet: 0,
+            starved: false,
             report_soon: false,
             overflowing: false,
             events_per_turn: config.events_per_turn.max(1),
@@ -240,7 +243,13 @@ impl Uring {
     }
 
     fn close(&mut self, id: EgressId, reset: bool) {
-        let Some(egress) = self.egress.get(id) else { return };
+        let Some(egress) = self.egress.get(id) else {
+            if self.egress.is_beyond(id) {
+                // It failed to open and is not in the table, but was asked to close.
+                self.ready.push(EgressEvent::Closed { id });
+            }
+            return;
+        };
         if egress.closing.is_none() {
             egress.closing = Some(reset);
             self.proceed_closing(id);
@@ -375,7 +384,10 @@ fn ptr_of(count: &mut u64) -> *mut u8 {
 impl Io for Uring {
     fn take_buffer(&mut self) -> Option<Vec<u8>> {
         let buffer = self.pool.take();
-        self.stats.tx_no_buffer += u64::from(buffer.is_none());
+        if buffer.is_none() {
+            self.stats.tx_no_buffer += 1;
+            self.starved = true;
+        }
         buffer
     }
 
@@ -422,7 +434,9 @@ impl Io for Uring {
     ) -> io::Result<Instant> {
         self.arm();
         let quiet = mem::take(&mut self.quiet);
-        let mut want = 1 + quiet;
+        // Whoever found no buffer goes on as soon as one is back.
+        let starved = mem::take(&mut self.starved);
+        let mut want = if starved { 1 } else { 1 + quiet };
         let mut wait = mem::take(&mut self.report_soon).then_some(REPORT_WITHIN);
         if !self.ready.is_empty() {
             want = 0;

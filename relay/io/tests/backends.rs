@@ -54,6 +54,7 @@ suite! {
     life::a_wake_between_turns_is_not_lost,
     life::a_deadline_is_met_and_not_early,
     life::send_buffers_run_out_and_come_back,
+    life::running_out_of_buffers_ends_the_next_wait,
     life::the_hook_runs_before_the_first_packet_and_after_the_last_call,
     life::descriptors_are_all_given_back,
     life::dropping_a_busy_backend_closes_every_flow,

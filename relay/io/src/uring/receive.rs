@@ -155,7 +155,8 @@ impl Uring {
             let received = self.target_buffers.received(buffer, bytes);
             match RecvMsgOut::parse(received, &self.target_header.0) {
                 Ok(message) if message.is_payload_truncated() => stats.rx_truncated += 1,
-                Ok(message) if alive => {
+                // Also while closing: the engine counts what came too late.
+                Ok(message) => {
                     let train = message.payload_data();
                     stats.target_rx_trains += 1;
                     stats.target_rx_bytes += train.len() as u64;
@@ -164,7 +165,7 @@ impl Uring {
                     let event = EgressEvent::UdpReceived { id, train, segment_size };
                     handler.handle_egress(now, event);
                 }
-                _ => {}
+                Err(()) => {}
             }
             self.target_buffers.give_back(buffer, bytes);
         }

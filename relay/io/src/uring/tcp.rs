@@ -236,9 +236,8 @@ impl Uring {
                 let bytes = result as usize;
                 tcp.credit = tcp.credit.saturating_sub(bytes);
                 self.stats.tcp_rx_bytes += bytes as u64;
-                if let Some(buffer) = completion.buffer()
-                    && alive
-                {
+                // Also while closing: the engine counts what came too late.
+                if let Some(buffer) = completion.buffer() {
                     let data = self.target_buffers.received(buffer, bytes);
                     handler.handle_egress(now, EgressEvent::TcpReceived { id, data });
                 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir_core::port::{EgressId, EgressOp, FlowHook, FlowTuple, Io, Transport};
+use weir_core::port::{EgressId, EgressOp, FlowHook, FlowTuple, Io, Transmit, Transport};
 use weir_io::{BackendKind, IoConfig};
 
 use super::{HookLog, Recorder, Rig, id};
@@ -94,6 +94,32 @@ pub(crate) fn send_buffers_run_out_and_come_back(kind: BackendKind) {
     }
     let buffer = rig.io.take_buffer().unwrap();
     rig.io.give_back(buffer);
+}
+
+/// Whoever stops for want of a buffer is woken when one is back, though replies alone wake nobody.
+pub(crate) fn running_out_of_buffers_ends_the_next_wait(kind: BackendKind) {
+    let config = IoConfig { send_buffers: 3, ..IoConfig::default() };
+    let mut rig = Rig::with(kind, &config);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let destination = client.local_addr().unwrap();
+    let transmit = Transmit { destination, src_ip: None, ecn: None, segment_size: None };
+    rig.turn(Duration::ZERO);
+    let (mut sent, start) = (0, Instant::now());
+    while sent < 100 {
+        while sent < 100
+            && let Some(mut buffer) = rig.io.take_buffer()
+        {
+            buffer.extend_from_slice(b"small");
+            rig.io.transmit(&transmit, buffer);
+            sent += 1;
+        }
+        if sent < 100 {
+            rig.io.turn(Some(start + super::PATIENCE), &mut rig.seen).unwrap();
+        }
+    }
+    assert!(start.elapsed() < super::PATIENCE / 2);
+    rig.turn(Duration::ZERO);
+    assert_eq!(rig.io.stats().client_tx_trains, 100);
 }
 
 /// Looks at the peers at the moment of each call.
