@@ -51,7 +51,7 @@ pub enum Error {
     /// The relay's certificate was refused by [`Trust`](crate::Trust).
     #[error(
         "relay {relay} showed a certificate that is not trusted: {problem}. If you run this relay \
-         yourself, pin its certificate: `weir client --trust sha256:<hex>`, with the hex that the \
+         yourself, pin its certificate: `weir client --pin-sha256 <hex>`, with the hex that the \
          relay printed at start or that `openssl x509 -in cert.pem -outform der | sha256sum` prints"
     )]
     Untrusted {

@@ -9,6 +9,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::meter::{MeteredBytes, TunnelMeter};
@@ -16,6 +17,11 @@ use crate::relay::{RecvHalf, SendHalf, TcpTunnel};
 
 /// One DATA frame at most; large enough that its header costs nothing.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// How much of what is still on its way to an application that is gone is received and counted:
+/// the relay has billed it. No more than a stream's window can be under way.
+const DRAIN_BYTES_MAX: usize = 4 << 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a tunnel did not end with an orderly close of both directions.
 enum Broken {
@@ -36,15 +42,20 @@ pub(crate) async fn join(application: TcpStream, tunnel: TcpTunnel, early: Bytes
         let down = downward(&mut recv, &mut writer, &meter);
         tokio::try_join!(up, down)
     };
-    if let Err(broken) = result {
-        if let Broken::Relay(error) = &broken {
-            debug!(%error, "tunnel broke");
+    match result {
+        Ok(_) => {}
+        Err(Broken::Application) => {
+            reset(writer, reader);
+            // What has arrived is read first: a reset by the relay would discard it.
+            drain(&mut recv, &meter, Duration::ZERO).await;
+            send.stop_stream(Code::H3_CONNECT_ERROR);
+            drain(&mut recv, &meter, DRAIN_TIMEOUT).await;
         }
-        send.stop_stream(match broken {
-            Broken::Application => Code::H3_CONNECT_ERROR,
-            Broken::Relay(_) => Code::H3_REQUEST_CANCELLED,
-        });
-        reset(writer, reader);
+        Err(Broken::Relay(error)) => {
+            debug!(%error, "tunnel broke");
+            send.stop_stream(Code::H3_REQUEST_CANCELLED);
+            reset(writer, reader);
+        }
     }
     // h3's request handle, which the link holds, keeps the connection open for the halves.
     drop((send, recv, link));
@@ -87,6 +98,18 @@ async fn downward(
         application.write_all_buf(&mut chunk).await.map_err(|_| Broken::Application)?;
     }
     application.shutdown().await.map_err(|_| Broken::Application)
+}
+
+/// Counts and discards what arrives within `wait`.
+async fn drain(relay: &mut RecvHalf, meter: &TunnelMeter, wait: Duration) {
+    let deadline = Instant::now() + wait;
+    let mut drained = 0;
+    while drained < DRAIN_BYTES_MAX
+        && let Ok(Ok(Some(chunk))) = tokio::time::timeout_at(deadline, relay.recv_data()).await
+    {
+        meter.down_stream(chunk.remaining());
+        drained += chunk.remaining();
+    }
 }
 
 /// Closes with a RST, so that the application does not take a broken stream for a complete one.

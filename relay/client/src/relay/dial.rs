@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, TransportErrorCode,
+    VarInt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls;
@@ -111,6 +114,13 @@ impl Dialer {
             ConnectionError::TimedOut => self.silent(address),
             ConnectionError::TransportError(tls) if tls.reason.contains("certificate") => {
                 Error::Untrusted { relay: self.relay.to_string(), problem: tls.reason }
+            }
+            ConnectionError::ConnectionClosed(close)
+                if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+            {
+                self.unreachable(format!(
+                    "{address} takes no new connections now: it is full or about to stop"
+                ))
             }
             ConnectionError::ConnectionClosed(close) => self.unreachable(format!(
                 "{address} refused the handshake: {close}. Is this a relay's HTTP/3 port?"

@@ -23,7 +23,7 @@ use crate::{ClientConfig, Error, Token};
 /// Pauses between attempts to reconnect: doubled up to a ceiling that a restarted relay and its
 /// many clients both live with, and spread by half so that they don't come all at once.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// A new tunnel waits this long for a connection before it is refused: a relay's restart is
 /// shorter, and applications give up later.
