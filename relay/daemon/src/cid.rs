@@ -14,7 +14,7 @@ const NONCES: usize = 64;
 /// It validates every ID on purpose: one that this process didn't make may be of a process that
 /// crashed, and its client deserves a stateless reset (RFC 9000 section 10.3) rather than silence.
 #[derive(Debug)]
-pub struct WorkerCids {
+pub(crate) struct WorkerCids {
     key: CidKey,
     generation: u8,
     worker: u8,
@@ -22,7 +22,7 @@ pub struct WorkerCids {
 }
 
 impl WorkerCids {
-    pub fn new(key: CidKey, generation: u8, worker: u8) -> Self {
+    pub(crate) fn new(key: CidKey, generation: u8, worker: u8) -> Self {
         Self { key, generation, worker, nonces: Vec::with_capacity(NONCES) }
     }
 

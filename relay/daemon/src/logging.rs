@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogConfig, LogFormat};
 
 /// Starts logging. `RUST_LOG` wins over the configured level. Only the first call has an effect.
-pub fn start(config: &LogConfig) {
+pub(crate) fn start(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         // The level was parsed when the configuration was read.
         EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"))

@@ -8,7 +8,7 @@ use weir_core::Policy;
 use crate::config::{ExitConfig, RelayConfig};
 
 /// The policy for the engines.
-pub fn from_config(exit: &ExitConfig, relay: &RelayConfig) -> Policy {
+pub(crate) fn from_config(exit: &ExitConfig, relay: &RelayConfig) -> Policy {
     let allowed = |ip: &IpAddr| exit.allow.iter().any(|block| block.contains(*ip));
     let listening = relay.listen.iter().map(|address| address.ip());
     // Services of this host may trust their own address. An operator who allows one by name means

@@ -6,7 +6,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub(crate) enum Keep {
     Nothing,
     /// Reading, writing and at the end detaching the kernel programs and their maps.
     KernelPrograms,
@@ -23,7 +23,7 @@ impl Keep {
     }
 
     /// For the log.
-    pub fn describe(self) -> &'static str {
+    pub(crate) fn describe(self) -> &'static str {
         match self {
             Keep::Nothing => "none",
             Keep::KernelPrograms => "CAP_NET_ADMIN, CAP_BPF",
@@ -35,7 +35,7 @@ impl Keep {
 ///
 /// # Errors
 /// When the kernel refuses, which it does only to a seccomp profile.
-pub fn drop_all_but(keep: Keep) -> Result<(), caps::errors::CapsError> {
+pub(crate) fn drop_all_but(keep: Keep) -> Result<(), caps::errors::CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = keep.capabilities().intersection(&permitted).copied().collect();
     caps::clear(None, CapSet::Ambient)?;
@@ -46,13 +46,13 @@ pub fn drop_all_but(keep: Keep) -> Result<(), caps::errors::CapsError> {
 
 /// No program that this process might start gets more than it has. Threads inherit it, so it comes
 /// before they start.
-pub fn forbid_new() {
+pub(crate) fn forbid_new() {
     if let Err(error) = rustix::thread::set_no_new_privs(true) {
         tracing::warn!("no_new_privs can't be set: {error}");
     }
 }
 
 /// Whether the calling thread may use a capability now.
-pub fn has(capability: Capability) -> bool {
+pub(crate) fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }

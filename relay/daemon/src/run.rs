@@ -14,7 +14,7 @@ use crate::{logging, privileges};
 ///
 /// # Errors
 /// Why it couldn't start, or what broke.
-pub fn run(file: &Path) -> Result<(), Failure> {
+pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load(file)?;
     check::environment(&config)?;
     logging::start(&config.log);

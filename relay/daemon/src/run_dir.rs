@@ -12,7 +12,7 @@ use crate::random;
 
 /// A run directory that belongs to this process.
 #[derive(Debug)]
-pub struct RunDir {
+pub(crate) struct RunDir {
     /// Where the ledger files are.
     pub ledgers: PathBuf,
     /// Keys of stateless resets and address tokens. They outlive the process, so that clients of
@@ -27,7 +27,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When another relay has it, or it can't be written.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let ledgers = path.join("ledger");
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);

@@ -17,7 +17,7 @@ use crate::xdp::XdpStatus;
 
 /// Shared by the tasks of the control thread; nothing here is touched by a worker's hot path.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     /// The configuration in force.
     pub config: ArcSwap<Config>,
     pub epoch: u64,
@@ -37,34 +37,34 @@ pub struct State {
 
 /// What was chosen, and why.
 #[derive(Clone, Debug, Serialize)]
-pub struct Choice {
+pub(crate) struct Choice {
     pub kind: String,
     pub reason: String,
 }
 
 /// The relay takes no new work any more.
 #[derive(Debug, Default)]
-pub struct Drain {
+pub(crate) struct Drain {
     begun: AtomicBool,
     wanted: tokio::sync::Notify,
 }
 
 impl Drain {
     /// Asks for it, from wherever.
-    pub fn ask(&self) {
+    pub(crate) fn ask(&self) {
         self.wanted.notify_one();
     }
 
     /// Waits until somebody asks.
-    pub async fn asked(&self) {
+    pub(crate) async fn asked(&self) {
         self.wanted.notified().await;
     }
 
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.begun.store(true, Ordering::Release);
     }
 
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
     }
 }

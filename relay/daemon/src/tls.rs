@@ -20,7 +20,7 @@ const TICKETS: usize = 2;
 
 /// What is wrong with the certificate or its key; all of it is the operator's to fix.
 #[derive(Debug, Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     #[error("certificate {}: {reason}", path.display())]
     Cert { path: PathBuf, reason: String },
     #[error("key {}: {reason}", path.display())]
@@ -35,19 +35,17 @@ pub enum TlsError {
 
 /// A certificate that is ready for use.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub server: Arc<rustls::ServerConfig>,
     /// SHA-256 of the end-entity certificate (DER), in hex: what a client can pin.
     pub fingerprint: String,
-    /// Where the certificate was read from.
-    pub cert: PathBuf,
 }
 
 /// Reads the certificate and key, or makes them for a lab, and checks that they fit.
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn load(config: &TlsConfig, run_dir: &Path) -> Result<Identity, TlsError> {
+pub(crate) fn load(config: &TlsConfig, run_dir: &Path) -> Result<Identity, TlsError> {
     let (cert, key) = match config {
         TlsConfig::Files { cert, key } => (cert.clone(), key.clone()),
         TlsConfig::SelfSigned { names } => self_signed(names, run_dir)?,
@@ -70,7 +68,7 @@ pub fn load(config: &TlsConfig, run_dir: &Path) -> Result<Identity, TlsError> {
     server.ignore_client_order = true;
     server.send_tls13_tickets = TICKETS;
     server.ticketer = provider::Ticketer::new()?;
-    Ok(Identity { server: Arc::new(server), fingerprint: fingerprint(&end_entity), cert })
+    Ok(Identity { server: Arc::new(server), fingerprint: fingerprint(&end_entity) })
 }
 
 /// AES-128-GCM first where the CPU has instructions for it, else ChaCha20-Poly1305.

@@ -4,7 +4,7 @@
 //! but the queues in [`Peers`]. It never waits for the control plane and never enters tokio.
 
 mod inbox;
-pub mod latency;
+pub(crate) mod latency;
 mod route;
 mod snapshot;
 mod start;
@@ -16,19 +16,19 @@ use arc_swap::ArcSwap;
 use weir_core::{Command, ControlReply, ControlRequest};
 
 use inbox::{Inbox, Stray};
-pub use snapshot::{Snapshot, TurnStats};
-pub use start::{Plan, Running, start};
+pub(crate) use snapshot::{Snapshot, TurnStats};
+pub(crate) use start::{Plan, Running, start};
 
 /// A question of an engine, and the worker that waits for the answer.
 #[derive(Debug)]
-pub struct Question {
+pub(crate) struct Question {
     pub worker: usize,
     pub request: ControlRequest,
 }
 
 /// All workers, as the rest of the process and each worker sees them.
 #[derive(Debug)]
-pub struct Peers {
+pub(crate) struct Peers {
     workers: Vec<Peer>,
 }
 
@@ -41,7 +41,7 @@ struct Peer {
 
 impl Peers {
     /// One peer for each waker, in worker order.
-    pub fn new(wakers: Vec<weir_io::Waker>) -> Self {
+    pub(crate) fn new(wakers: Vec<weir_io::Waker>) -> Self {
         let workers = wakers.into_iter().map(|waker| Peer {
             inbox: Inbox::default(),
             waker,
@@ -50,16 +50,12 @@ impl Peers {
         Self { workers: workers.collect() }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.workers.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.workers.is_empty()
-    }
-
     /// Answers a question.
-    pub fn reply(&self, worker: usize, reply: ControlReply) {
+    pub(crate) fn reply(&self, worker: usize, reply: ControlReply) {
         if !self.workers[worker].inbox.push_reply(reply) {
             tracing::warn!(worker, "no room for an answer; the engine gives up on it by itself");
         }
@@ -67,7 +63,7 @@ impl Peers {
     }
 
     /// Gives an order to every worker.
-    pub fn command(&self, command: &Command) {
+    pub(crate) fn command(&self, command: &Command) {
         for (index, worker) in self.workers.iter().enumerate() {
             if !worker.inbox.push_command(command.clone()) {
                 tracing::error!(worker = index, "no room for an order; it is lost");
@@ -77,7 +73,7 @@ impl Peers {
     }
 
     /// Tells every worker that some credit line was raised or lowered.
-    pub fn credit_changed(&self) {
+    pub(crate) fn credit_changed(&self) {
         for (index, worker) in self.workers.iter().enumerate() {
             worker.inbox.raise_credit();
             self.wake(index);
@@ -85,7 +81,7 @@ impl Peers {
     }
 
     /// The last published state of every worker.
-    pub fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+    pub(crate) fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         self.workers.iter().map(|worker| worker.snapshot.load_full()).collect()
     }
 

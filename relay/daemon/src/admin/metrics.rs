@@ -127,10 +127,13 @@ fn latency(page: &mut Page, snapshots: &[std::sync::Arc<Snapshot>]) {
 
 type Row = (&'static str, &'static str, u64);
 
+/// Name, help, and what to show of a transport.
+type Family = (&'static str, &'static str, fn(&KindTotals) -> Vec<Row>);
+
 /// Forwarded and dropped payload of ledger A, and ledger B, by transport and direction.
 fn ledgers(page: &mut Page, totals: &Totals) {
     let kinds = [("tcp", &totals.tcp), ("udp", &totals.udp)];
-    let families: [(&str, &str, fn(&KindTotals) -> Vec<Row>); 4] = [
+    let families: [Family; 4] = [
         ("weir_ledger_a_bytes_total", "Payload bytes of tunnels (ledger A).", |kind| {
             a_rows(&kind.a, |amount| amount.bytes)
         }),

@@ -8,7 +8,7 @@ use crate::worker::latency::Latency;
 
 /// Reads the ledgers at this moment, so that a caller who waited for its tunnels to end finds all
 /// of their bytes.
-pub fn snapshot(state: &State) -> Value {
+pub(crate) fn snapshot(state: &State) -> Value {
     let snapshots = state.peers.snapshots();
     let mut latency = Latency::default();
     let mut tunnels = (0, 0);

@@ -88,7 +88,7 @@ impl FromToml for Ipv6Addr {
 
 /// Where DNS is asked; port 53 unless given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NameServer(pub SocketAddr);
+pub(super) struct NameServer(pub SocketAddr);
 
 impl FromToml for NameServer {
     const WANTED: &'static str = "an IP address, with a port if it isn't 53";
@@ -111,7 +111,7 @@ impl FromToml for Cidr {
 
 /// 32 bytes in hex, with or without `0x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hex32(pub [u8; 32]);
+pub(super) struct Hex32(pub [u8; 32]);
 
 impl FromToml for Hex32 {
     const WANTED: &'static str = "32 bytes as 64 hex digits";
@@ -136,7 +136,7 @@ impl FromToml for Hex32 {
 
 /// A number of bytes: a plain integer, or text with a unit of 1024 ("64 MiB").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteSize(pub u64);
+pub(super) struct ByteSize(pub u64);
 
 impl FromToml for ByteSize {
     const WANTED: &'static str = "a number of bytes, or text like \"64 MiB\"";

@@ -13,7 +13,7 @@ use super::grants::{Accounts, Lane};
 
 /// What is known about the lanes, and the credit that follows from it.
 #[derive(Debug)]
-pub struct Credit {
+pub(crate) struct Credit {
     window_bytes: u64,
     grace: Duration,
     states: HashMap<Lane, CreditState>,
@@ -23,28 +23,33 @@ pub struct Credit {
 
 impl Credit {
     /// The sidecar counts as away until it answers.
-    pub fn new(window_bytes: u64, grace: Duration, now: Instant) -> Self {
+    pub(crate) fn new(window_bytes: u64, grace: Duration, now: Instant) -> Self {
         Self { window_bytes, grace, states: HashMap::new(), away_since: Some(now) }
     }
 
     /// The sidecar answered.
-    pub fn connected(&mut self) {
+    pub(crate) fn connected(&mut self) {
         self.away_since = None;
     }
 
     /// The sidecar went away. The last limits hold for the time of grace.
-    pub fn disconnected(&mut self, now: Instant) {
+    pub(crate) fn disconnected(&mut self, now: Instant) {
         self.away_since.get_or_insert(now);
     }
 
     /// The sidecar said how a lane stands.
-    pub fn learned(&mut self, state: CreditState) {
+    pub(crate) fn learned(&mut self, state: CreditState) {
         self.states.insert((state.channel.0, state.lane), state);
     }
 
     /// Sets the limits of all lanes; `acked` tells the bytes of a lane that this process exported
     /// and the journal holds. Returns whether a limit moved.
-    pub fn apply(&self, accounts: &Accounts, acked: &HashMap<Lane, u64>, now: Instant) -> bool {
+    pub(crate) fn apply(
+        &self,
+        accounts: &Accounts,
+        acked: &HashMap<Lane, u64>,
+        now: Instant,
+    ) -> bool {
         let expired = self.away_since.is_some_and(|since| now >= since + self.grace);
         let mut moved = false;
         for (lane, line) in accounts.lanes() {
@@ -75,6 +80,9 @@ impl Credit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use weir_core::CreditLine;
     use weir_usage::ChannelId;
 
     use super::*;
@@ -98,10 +106,16 @@ mod tests {
         accounts
     }
 
+    fn line(accounts: &Accounts) -> Arc<CreditLine> {
+        let (lane, line) = accounts.lanes().remove(0);
+        assert_eq!(lane, LANE);
+        line
+    }
+
     #[test]
     fn nothing_is_forwarded_before_the_sidecar_answers() {
         let accounts = accounts();
-        assert!(accounts.line(&LANE).unwrap().exhausted());
+        assert!(line(&accounts).exhausted());
     }
 
     #[test]
@@ -112,7 +126,7 @@ mod tests {
         credit.learned(state(5_000, 4_500, Funding::Funded));
         // 2,000 of the 5,000 are ours: 3,000 are others'.
         assert!(credit.apply(&accounts, &HashMap::from([(LANE, 2_000)]), now));
-        assert_eq!(accounts.line(&LANE).unwrap().limit(), 4_500 + 1_000 - 3_000);
+        assert_eq!(line(&accounts).limit(), 4_500 + 1_000 - 3_000);
     }
 
     #[test]
@@ -123,7 +137,7 @@ mod tests {
         for funding in [Funding::Unknown, Funding::Exhausted, Funding::Withdrawing] {
             credit.learned(state(700, 700, funding));
             credit.apply(&accounts, &HashMap::from([(LANE, 700)]), now);
-            assert_eq!(accounts.line(&LANE).unwrap().limit(), 700, "{funding:?}");
+            assert_eq!(line(&accounts).limit(), 700, "{funding:?}");
         }
     }
 
@@ -136,8 +150,8 @@ mod tests {
         credit.apply(&accounts, &HashMap::new(), now);
         credit.disconnected(now);
         credit.apply(&accounts, &HashMap::new(), now + Duration::from_secs(9));
-        assert_eq!(accounts.line(&LANE).unwrap().limit(), 1_000);
+        assert_eq!(line(&accounts).limit(), 1_000);
         credit.apply(&accounts, &HashMap::new(), now + Duration::from_secs(10));
-        assert_eq!(accounts.line(&LANE).unwrap().limit(), 0);
+        assert_eq!(line(&accounts).limit(), 0);
     }
 }

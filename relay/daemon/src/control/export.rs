@@ -5,7 +5,7 @@
 //! where settlement is configured, in the totals otherwise. A process that dies leaves its ledger
 //! files behind; the next one reads them here and reports their tunnels as closed.
 
-pub mod recover;
+pub(crate) mod recover;
 mod totals;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,11 +21,11 @@ use weir_usage::{
 
 use super::grants::Lane;
 use recover::Recovered;
-pub use totals::{KindTotals, Totals};
+pub(crate) use totals::{KindTotals, Totals};
 
 /// What ledger B says of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlowReading {
+pub(crate) enum FlowReading {
     /// Nobody counts this flow.
     Uncounted,
     /// So far.
@@ -35,7 +35,9 @@ pub enum FlowReading {
 }
 
 /// Ledger B, where the kernel counts.
-pub trait FlowBook: Send + std::fmt::Debug {
+pub(crate) trait FlowBook: Send + std::fmt::Debug {
+    /// Comes before a round of reads.
+    fn begin(&mut self);
     /// Reads a flow; `closed` holds the tunnel's last counters once it is closed, after which the
     /// answer becomes [`FlowReading::Last`] within seconds.
     fn read(&mut self, flow: &FlowTuple, closed: Option<&TunnelCounters>) -> FlowReading;
@@ -43,7 +45,7 @@ pub trait FlowBook: Send + std::fmt::Debug {
 
 /// Everything that is known about tunnels that aren't fully reported yet, and the totals.
 #[derive(Debug)]
-pub struct Export {
+pub(crate) struct Export {
     ledgers: Vec<LedgerReader>,
     recovered: Vec<Recovered>,
     flows: Option<Box<dyn FlowBook>>,
@@ -93,7 +95,7 @@ struct InFlight {
 
 impl Export {
     /// `ledgers` are the live files of this process, `recovered` those of dead ones.
-    pub fn new(
+    pub(crate) fn new(
         ledgers: Vec<LedgerReader>,
         recovered: Vec<Recovered>,
         flows: Option<Box<dyn FlowBook>>,
@@ -117,7 +119,7 @@ impl Export {
     }
 
     /// Reads all ledgers. Never disturbs a worker.
-    pub fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         let now_ms = now_ms();
         for (index, ledger) in self.ledgers.iter().enumerate() {
             for slot in ledger.iter() {
@@ -131,6 +133,7 @@ impl Export {
             }
         }
         if let Some(flows) = &mut self.flows {
+            flows.begin();
             for tunnel in self.tunnels.values_mut() {
                 if !matches!(tunnel.flow, FlowReading::Last(_)) {
                     let closed = tunnel.closed.then_some(&tunnel.counters);
@@ -149,7 +152,7 @@ impl Export {
 
     /// Up to `count` records of tunnels that changed since they were sent, those that waited
     /// longest first. Their place in the chain isn't filled in.
-    pub fn pending(&self, count: usize) -> Vec<UsageRecord> {
+    pub(crate) fn pending(&self, count: usize) -> Vec<UsageRecord> {
         let now_ms = now_ms();
         let mut changed: Vec<&Tracked> = self.tunnels.values().filter(|t| t.changed()).collect();
         changed.sort_by_key(|tunnel| tunnel.sent.map(|sent| sent.seq));
@@ -158,7 +161,7 @@ impl Export {
     }
 
     /// The record of a tunnel went out as number `seq`.
-    pub fn sent(&mut self, tunnel: u128, seq: u64) {
+    pub(crate) fn sent(&mut self, tunnel: u128, seq: u64) {
         let Some(tracked) = self.tunnels.get_mut(&tunnel) else { return };
         let last = tracked.is_final();
         tracked.sent = Some(Sent { seq, counters: tracked.counters, last });
@@ -167,7 +170,7 @@ impl Export {
     }
 
     /// The journal holds all records before `next_seq`.
-    pub fn acked(&mut self, next_seq: u64) {
+    pub(crate) fn acked(&mut self, next_seq: u64) {
         while let Some(first) = self.in_flight.front() {
             if first.seq >= next_seq {
                 break;
@@ -188,7 +191,7 @@ impl Export {
 
     /// A new connection to the sidecar, whose journal ends before `next_seq`: what was under way
     /// beyond that is lost and will be said again.
-    pub fn resume(&mut self, next_seq: u64) {
+    pub(crate) fn resume(&mut self, next_seq: u64) {
         self.acked(next_seq);
         for lost in self.in_flight.drain(..) {
             if let Some(tracked) = self.tunnels.get_mut(&lost.tunnel) {
@@ -198,12 +201,12 @@ impl Export {
     }
 
     /// Bytes per lane that this process used and the journal holds.
-    pub fn acked_bytes(&self) -> HashMap<Lane, u64> {
+    pub(crate) fn acked_bytes(&self) -> HashMap<Lane, u64> {
         self.acked.clone()
     }
 
     /// Everything since this process started, open and closed tunnels together.
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let mut totals = self.gone.clone();
         for tunnel in self.tunnels.values() {
             if let Place::Slot { .. } = tunnel.place {
@@ -215,17 +218,17 @@ impl Export {
     }
 
     /// What was found in the ledgers of crashed processes.
-    pub fn inherited(&self) -> &Totals {
+    pub(crate) fn inherited(&self) -> &Totals {
         &self.inherited
     }
 
     /// Tunnels whose end isn't safe yet.
-    pub fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         self.tunnels.len()
     }
 
     /// Tunnels whose last change the sidecar has not acknowledged, and records under way.
-    pub fn lag(&self) -> (usize, usize) {
+    pub(crate) fn lag(&self) -> (usize, usize) {
         if !self.settled {
             return (0, 0);
         }

@@ -8,12 +8,12 @@ use weir_core::{CreditLine, Grant, Grants};
 use crate::config::GrantConfig;
 
 /// A payer's account with this exit.
-pub type Lane = ([u8; 32], u32);
+pub(crate) type Lane = ([u8; 32], u32);
 
 /// The credit lines of all lanes that were ever configured, and the names of all grants. A grant
 /// that is removed and comes back finds its account as it was.
 #[derive(Debug, Default)]
-pub struct Accounts {
+pub(crate) struct Accounts {
     inner: Mutex<Inner>,
 }
 
@@ -28,27 +28,21 @@ struct Inner {
 
 impl Accounts {
     /// The engine's view of the configured grants.
-    pub fn grants(&self, configured: &[GrantConfig]) -> Grants {
+    pub(crate) fn grants(&self, configured: &[GrantConfig]) -> Grants {
         let tokens = configured.iter().map(|config| config.token_sha256);
         Grants::new(tokens.zip(self.configured(configured)))
     }
 
     /// The configured grants with their accounts, in the order of the configuration.
-    pub fn configured(&self, configured: &[GrantConfig]) -> Vec<Arc<Grant>> {
+    pub(crate) fn configured(&self, configured: &[GrantConfig]) -> Vec<Arc<Grant>> {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         configured.iter().map(|config| Arc::new(inner.grant(config))).collect()
     }
 
     /// All lanes and their lines.
-    pub fn lanes(&self) -> Vec<(Lane, Arc<CreditLine>)> {
+    pub(crate) fn lanes(&self) -> Vec<(Lane, Arc<CreditLine>)> {
         let inner = self.inner.lock().expect("no holder of this lock panics");
         inner.lines.iter().map(|(lane, line)| (*lane, Arc::clone(line))).collect()
-    }
-
-    /// The line of one lane.
-    pub fn line(&self, lane: &Lane) -> Option<Arc<CreditLine>> {
-        let inner = self.inner.lock().expect("no holder of this lock panics");
-        inner.lines.get(lane).cloned()
     }
 }
 

@@ -10,13 +10,13 @@ use super::resources::Resources;
 use crate::worker::{Peers, Question};
 
 /// Questions waiting for this task; workers answer "busy" themselves beyond it.
-pub const QUEUE: usize = 4_096;
+pub(crate) const QUEUE: usize = 4_096;
 
 /// Names being asked for at once over all workers: each holds a socket and a few kilobytes.
 const LOOKUPS_MAX: usize = 1_024;
 
 /// Serves until all workers are gone.
-pub async fn serve(
+pub(crate) async fn serve(
     mut questions: mpsc::Receiver<Question>,
     peers: Arc<Peers>,
     resolver: Resolver,

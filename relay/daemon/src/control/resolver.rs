@@ -25,7 +25,7 @@ const ADDRESSES_MAX: usize = 16;
 
 /// Asks the configured servers, or those of the host.
 #[derive(Clone, Debug)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     inner: TokioResolver,
     timeout: Duration,
 }
@@ -33,7 +33,7 @@ pub struct Resolver {
 impl Resolver {
     /// # Errors
     /// When the host's own resolver configuration is asked for and can't be read.
-    pub fn new(config: &DnsConfig) -> Result<Self, NetError> {
+    pub(crate) fn new(config: &DnsConfig) -> Result<Self, NetError> {
         let mut builder = if config.servers.is_empty() {
             TokioResolver::builder_tokio()?
         } else {
@@ -63,7 +63,7 @@ impl Resolver {
     ///
     /// # Errors
     /// Why there are none, as far as the servers say.
-    pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         // With its final dot the name is tried as it is, without the host's search domains.
         let absolute = if name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
         let lookup = self.inner.lookup_ip(absolute);

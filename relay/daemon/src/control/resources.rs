@@ -20,7 +20,7 @@ const VOUCHER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A voucher on its way to the sidecar.
 #[derive(Debug)]
-pub struct VoucherJob {
+pub(crate) struct VoucherJob {
     pub signed: SignedVoucher,
     pub up_bytes: u64,
     pub down_bytes: u64,
@@ -29,14 +29,14 @@ pub struct VoucherJob {
 
 /// A complete response; the body is JSON.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
 /// What the resources know. The settlement link fills it in.
 #[derive(Debug)]
-pub struct Resources {
+pub(crate) struct Resources {
     asks: Mutex<HashMap<Lane, Ask>>,
     connected: AtomicBool,
     /// `None` when no settlement is configured.
@@ -44,27 +44,33 @@ pub struct Resources {
 }
 
 impl Resources {
-    pub fn new(vouchers: Option<mpsc::Sender<VoucherJob>>) -> Self {
+    pub(crate) fn new(vouchers: Option<mpsc::Sender<VoucherJob>>) -> Self {
         Self { asks: Mutex::default(), connected: AtomicBool::new(false), vouchers }
     }
 
     /// The sidecar asks for this now.
-    pub fn set_ask(&self, ask: Ask) {
+    pub(crate) fn set_ask(&self, ask: Ask) {
         let lane = (ask.channel.0, ask.lane);
         self.asks.lock().expect("no holder of this lock panics").insert(lane, ask);
     }
 
     /// Whether the sidecar is there; without it an ask would be stale.
-    pub fn set_connected(&self, connected: bool) {
+    pub(crate) fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Release);
     }
 
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)
     }
 
     /// Answers a request that showed a valid credential.
-    pub async fn answer(&self, grant: &Grant, method: &str, path: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn answer(
+        &self,
+        grant: &Grant,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Answer {
         let path = path.split('?').next().unwrap_or_default();
         match (method, path) {
             ("GET", "/.well-known/weir/usage") => self.usage(grant),
@@ -190,7 +196,7 @@ impl VoucherJson {
 }
 
 /// `0x` and two digits per byte.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold("0x".to_owned(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes everything");

@@ -42,7 +42,7 @@ const VOUCHERS_MAX: usize = 4_096;
 
 /// Everything the link works with.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     pub socket: PathBuf,
     pub exit: ExitId,
     pub epoch: u64,
@@ -58,7 +58,7 @@ type Waiting = HashMap<u64, oneshot::Sender<Result<VoucherAck, VoucherRefused>>>
 
 impl Link {
     /// Connects, serves, and connects again, until the task is dropped.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut said = false;
         loop {
             match self.connect().await {

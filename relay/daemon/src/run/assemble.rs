@@ -78,6 +78,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         // Half as many again may be closed and wait for the sidecar.
         ledger_slots: (config.limits.sockets + config.limits.sockets / 2)
             .clamp(64, weir_io::ledger_file::SLOTS_MAX),
+        after_crash: !recovered.is_empty(),
         engine: EngineConfig {
             name: config.relay.name.clone(),
             epoch,

@@ -121,7 +121,7 @@ async fn drain(state: &State, ended: &mut Ended, signals: &mut Signals) -> Resul
     state.drain.begin();
     state.peers.command(&Command::Drain { deadline: Instant::now() + patience });
     let all = async {
-        for _ in 0..state.peers.len() {
+        for _ in 0..state.peers.count() {
             if let Some((worker, Err(error))) = ended.recv().await {
                 return Err(Failure::Internal(anyhow!("worker {worker} broke down: {error}")));
             }
@@ -164,7 +164,7 @@ fn remove_ledgers(state: &State, dir: &std::path::Path) {
     if export.unfinished() > 0 {
         return;
     }
-    for worker in 0..state.peers.len() {
+    for worker in 0..state.peers.count() {
         let path = crate::control::export::recover::file_name(dir, state.epoch, worker);
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::warn!("{}: can't be removed: {error}", path.display());

@@ -18,14 +18,14 @@ const STRAYS_MAX: usize = 256;
 
 /// A client-facing train that another worker received.
 #[derive(Debug)]
-pub struct Stray {
+pub(super) struct Stray {
     pub meta: PacketMeta,
     pub train: Vec<u8>,
 }
 
 /// The queues of one worker. Any thread pushes, the worker pops.
 #[derive(Debug)]
-pub struct Inbox {
+pub(super) struct Inbox {
     replies: ArrayQueue<ControlReply>,
     commands: ArrayQueue<Command>,
     strays: ArrayQueue<Stray>,

@@ -12,7 +12,7 @@ const DIGITS: u8 = 2;
 
 /// Relay-added latency in nanoseconds, each turn weighted by the UDP datagrams that it carried.
 #[derive(Clone, Debug)]
-pub struct Latency {
+pub(crate) struct Latency {
     histogram: Histogram<u64>,
     sum_ns: u128,
 }
@@ -26,14 +26,14 @@ impl Default for Latency {
 
 impl Latency {
     /// Counts a turn that carried `datagrams`.
-    pub fn record(&mut self, turn: Duration, datagrams: u64) {
+    pub(crate) fn record(&mut self, turn: Duration, datagrams: u64) {
         let ns = u64::try_from(turn.as_nanos()).unwrap_or(HIGHEST_NS).clamp(1, HIGHEST_NS);
         self.histogram.saturating_record_n(ns, datagrams);
         self.sum_ns += u128::from(ns) * u128::from(datagrams);
     }
 
     /// Adds what another worker recorded.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         // Both were made with the same bounds, which is all that adding asks for.
         if self.histogram.add(&other.histogram).is_ok() {
             self.sum_ns += other.sum_ns;
@@ -41,21 +41,21 @@ impl Latency {
     }
 
     /// Datagrams recorded.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    pub fn sum_seconds(&self) -> f64 {
+    pub(crate) fn sum_seconds(&self) -> f64 {
         self.sum_ns as f64 / 1e9
     }
 
     /// The latency that a share `quantile` (0 to 1) of all datagrams stayed below, in ns.
-    pub fn quantile_ns(&self, quantile: f64) -> u64 {
+    pub(crate) fn quantile_ns(&self, quantile: f64) -> u64 {
         self.histogram.value_at_quantile(quantile)
     }
 
     /// Datagrams that took at most `ns`.
-    pub fn count_below(&self, ns: u64) -> u64 {
+    pub(crate) fn count_below(&self, ns: u64) -> u64 {
         self.histogram.count_between(1, ns)
     }
 }

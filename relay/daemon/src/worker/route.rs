@@ -27,7 +27,7 @@ pub(super) struct Router<'a> {
 
 impl Router<'_> {
     fn owner(&self, packet: &[u8]) -> usize {
-        self.key.worker(packet, self.peers.len() as u32) as usize
+        self.key.worker(packet, self.peers.count() as u32) as usize
     }
 }
 
@@ -35,7 +35,7 @@ impl Handler for Router<'_> {
     fn handle_packets(&mut self, now: Instant, meta: &PacketMeta, train: &[u8]) {
         let size = meta.segment_size.max(1);
         self.datagrams += train.len().div_ceil(size) as u64;
-        if self.peers.len() == 1 {
+        if self.peers.count() == 1 {
             return self.engine.handle_packets(now, meta, train);
         }
         let mut rest = train;

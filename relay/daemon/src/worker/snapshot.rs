@@ -7,7 +7,7 @@ use super::latency::Latency;
 
 /// One worker's state, as of its last publication.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     pub engine: EngineStats,
     pub turns: TurnStats,
     /// Counters of the backend: name, help, value.
@@ -18,7 +18,7 @@ pub struct Snapshot {
 
 /// Counters of the turn loop.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TurnStats {
+pub(crate) struct TurnStats {
     pub turns: u64,
     /// Turns that ended for want of send buffers.
     pub starved: u64,
@@ -34,7 +34,7 @@ pub struct TurnStats {
 
 impl TurnStats {
     /// Name, help and value of every counter.
-    pub fn entries(&self) -> [(&'static str, &'static str, u64); 6] {
+    pub(crate) fn entries(&self) -> [(&'static str, &'static str, u64); 6] {
         [
             ("turns", "Turns of the worker's loop.", self.turns),
             ("turns_starved", "Turns that ended for want of send buffers.", self.starved),

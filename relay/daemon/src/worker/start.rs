@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -12,8 +12,9 @@ use weir_abi::cid::{CidKey, classic_program};
 use weir_core::port::FlowHook;
 use weir_core::{Engine, EngineConfig};
 use weir_io::{
-    Backend, BackendKind, ClassicInstruction, ClassicSteerer, ClientOptions, EbpfSteerer, IoConfig,
-    LedgerReader, LedgerWriter, Steerer, Waker, WorkerSockets, affinity, bind_workers,
+    Backend, BackendKind, ClassicInstruction, ClassicSteerer, ClientOptions, ClientSocket,
+    EbpfSteerer, IoConfig, LedgerReader, LedgerWriter, Steerer, Waker, WorkerSockets, affinity,
+    bind_workers,
 };
 
 use super::turn::Worker;
@@ -22,10 +23,11 @@ use crate::cid::WorkerCids;
 use crate::config::Steering;
 use crate::control::{export::recover, questions};
 use crate::failure::Failure;
+use crate::xdp::MakeSteerer;
 use crate::{privileges, random};
 
 /// What workers are made of.
-pub struct Plan {
+pub(crate) struct Plan {
     pub workers: usize,
     pub pin: bool,
     pub listen: Vec<SocketAddr>,
@@ -38,19 +40,19 @@ pub struct Plan {
     pub ledger_dir: PathBuf,
     /// Slots of each ledger: open tunnels, and closed ones that wait for the sidecar.
     pub ledger_slots: u32,
+    /// A dead process left its ledger behind, so its sockets may not be gone yet.
+    pub after_crash: bool,
     /// The engine's configuration; worker number and connection IDs are filled in.
     pub engine: EngineConfig,
     /// Makes each worker's hook into the kernel's flow table.
     pub hook: Box<dyn Fn() -> Box<dyn FlowHook + Send>>,
-    /// Puts the sockets into the kernel's steering table and returns the program, or says why
-    /// there is none.
-    pub ebpf_steerer: Box<dyn FnOnce(&[WorkerSockets]) -> Result<EbpfSteerer, String>>,
+    pub ebpf_steerer: MakeSteerer,
     /// Whether the kernel programs need this process to keep privileges.
     pub keep: privileges::Keep,
 }
 
 /// Workers that run.
-pub struct Running {
+pub(crate) struct Running {
     pub peers: Arc<Peers>,
     pub threads: Vec<JoinHandle<()>>,
     /// What engines ask.
@@ -69,8 +71,8 @@ pub struct Running {
 ///
 /// # Errors
 /// The first thing that a worker lacks, with the exit code that it deserves.
-pub fn start(plan: Plan) -> Result<Running, Failure> {
-    let sockets = bind_workers(&plan.listen, plan.workers, &plan.client).map_err(listen_failure)?;
+pub(crate) fn start(plan: Plan) -> Result<Running, Failure> {
+    let sockets = bind(&plan)?;
     let listen = sockets[0].iter().map(|socket| socket.local()).collect();
     let steering = steer(plan.steering, plan.key, plan.ebpf_steerer, &sockets)?;
     let wakers = (0..plan.workers).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>();
@@ -118,6 +120,27 @@ pub fn start(plan: Plan) -> Result<Running, Failure> {
     }
     ledgers.sort_by_key(LedgerReader::worker);
     Ok(Running { peers, threads, questions, ended, listen, ledgers, steering })
+}
+
+/// The kernel takes a killed process' io_uring down in the background, and its sockets with it.
+const CRASH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two attempts to bind.
+const BIND_AGAIN: Duration = Duration::from_millis(50);
+
+fn bind(plan: &Plan) -> Result<Vec<WorkerSockets>, Failure> {
+    let deadline = Instant::now() + CRASH_PATIENCE;
+    loop {
+        match bind_workers(&plan.listen, plan.workers, &plan.client) {
+            Err(weir_io::Error::AddressInUse { address })
+                if plan.after_crash && Instant::now() < deadline =>
+            {
+                tracing::debug!(%address, "waiting for the sockets of the dead process to go");
+                std::thread::park_timeout(BIND_AGAIN);
+            }
+            bound => return bound.map_err(listen_failure),
+        }
+    }
 }
 
 /// Everything that one worker thread starts with.
@@ -219,36 +242,45 @@ fn steer(
     if sockets.len() == 1 {
         return Ok(("none", "there is one worker".to_owned()));
     }
+    // One member stands for its group, and each address has a group.
+    let groups: Vec<_> = sockets[0].iter().collect();
+    let classic = classic(key, sockets.len());
+    let by_classic = |groups: &[&ClientSocket]| {
+        groups.iter().try_for_each(|group| classic.attach(group)).map_err(|e| e.to_string())
+    };
+    let refused = |name: &str, error: String| {
+        Err(Failure::Unavailable(format!("io.steering = \"{name}\": {error}")))
+    };
     let mut reason = "it was asked for".to_owned();
     if matches!(wanted, Steering::Auto | Steering::Ebpf) {
-        match ebpf(sockets).and_then(|steerer| attach(&steerer, sockets)) {
+        // The kernel's socket array serves one group; a second address family gets the same rule
+        // as a classic program.
+        let attached = ebpf(sockets)
+            .and_then(|steerer| steerer.attach(groups[0]).map_err(|error| error.to_string()))
+            .and_then(|()| by_classic(&groups[1..]));
+        match attached {
             Ok(()) => return Ok(("ebpf", "the sk_reuseport program is loaded".to_owned())),
-            Err(error) if wanted == Steering::Ebpf => {
-                return Err(Failure::Unavailable(format!("io.steering = \"ebpf\": {error}")));
-            }
+            Err(error) if wanted == Steering::Ebpf => return refused("ebpf", error),
             Err(error) => reason = format!("no eBPF: {error}"),
         }
     }
     if matches!(wanted, Steering::Auto | Steering::Classic) {
-        let program = classic_program(&key, sockets.len() as u32);
-        let program = program.iter().map(|insn| ClassicInstruction {
-            code: insn.code,
-            jump_true: insn.jt,
-            jump_false: insn.jf,
-            value: insn.k,
-        });
-        match attach(&ClassicSteerer::new(program.collect()), sockets) {
+        match by_classic(&groups) {
             Ok(()) => return Ok(("classic", reason)),
-            Err(error) if wanted == Steering::Classic => {
-                return Err(Failure::Unavailable(format!("io.steering = \"classic\": {error}")));
-            }
+            Err(error) if wanted == Steering::Classic => return refused("classic", error),
             Err(error) => reason = format!("{reason}; no classic BPF: {error}"),
         }
     }
     Ok(("hash", reason))
 }
 
-fn attach(steerer: &dyn Steerer, sockets: &[WorkerSockets]) -> Result<(), String> {
-    // One member stands for its group, and each address has a group.
-    sockets[0].iter().try_for_each(|socket| steerer.attach(socket)).map_err(|e| e.to_string())
+fn classic(key: CidKey, workers: usize) -> ClassicSteerer {
+    let program = classic_program(&key, workers as u32);
+    let program = program.iter().map(|insn| ClassicInstruction {
+        code: insn.code,
+        jump_true: insn.jt,
+        jump_false: insn.jf,
+        value: insn.k,
+    });
+    ClassicSteerer::new(program.collect())
 }

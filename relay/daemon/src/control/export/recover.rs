@@ -9,7 +9,7 @@ use weir_io::{LedgerReader, SlotSnapshot, SlotState};
 
 /// The tunnels of one dead worker, brought to an end.
 #[derive(Debug)]
-pub struct Recovered {
+pub(crate) struct Recovered {
     path: PathBuf,
     pub slots: Vec<SlotSnapshot>,
     /// When the file was written last, Unix time in milliseconds.
@@ -18,7 +18,7 @@ pub struct Recovered {
 
 impl Recovered {
     /// Everything of the file is reported: it isn't needed any more.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::error!("{}: can't be removed: {error}", self.path.display());
         }
@@ -27,7 +27,7 @@ impl Recovered {
 
 /// Reads all files in `dir` whose writer is dead. A file that can't be understood is kept for the
 /// operator and named in the log.
-pub fn read_dead(dir: &Path) -> Vec<Recovered> {
+pub(crate) fn read_dead(dir: &Path) -> Vec<Recovered> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.sort();
@@ -54,10 +54,10 @@ pub fn read_dead(dir: &Path) -> Vec<Recovered> {
 }
 
 /// The extension of ledger files.
-pub const EXTENSION: &str = "ledger";
+pub(crate) const EXTENSION: &str = "ledger";
 
 /// Where a worker's ledger is.
-pub fn file_name(dir: &Path, epoch: u64, worker: usize) -> PathBuf {
+pub(crate) fn file_name(dir: &Path, epoch: u64, worker: usize) -> PathBuf {
     dir.join(format!("{epoch:016x}-{worker}.{EXTENSION}"))
 }
 

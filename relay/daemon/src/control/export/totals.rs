@@ -7,14 +7,14 @@ use weir_usage::{ExitFlow, FlowAmount};
 
 /// Ledgers A and B of all tunnels, apart by transport.
 #[derive(Clone, Debug, Default)]
-pub struct Totals {
+pub(crate) struct Totals {
     pub tcp: KindTotals,
     pub udp: KindTotals,
 }
 
 /// Ledgers A and B of all tunnels of one transport.
 #[derive(Clone, Debug, Default)]
-pub struct KindTotals {
+pub(crate) struct KindTotals {
     pub tunnels: u64,
     /// Among them those that are open.
     pub open: u64,
@@ -25,7 +25,7 @@ pub struct KindTotals {
 }
 
 impl Totals {
-    pub fn kind_mut(&mut self, transport: Transport) -> &mut KindTotals {
+    pub(crate) fn kind_mut(&mut self, transport: Transport) -> &mut KindTotals {
         match transport {
             Transport::Tcp => &mut self.tcp,
             Transport::Udp => &mut self.udp,
@@ -33,7 +33,7 @@ impl Totals {
     }
 
     /// Adds a tunnel.
-    pub fn add(&mut self, flow: &FlowTuple, a: &TunnelCounters, b: Option<ExitFlow>) {
+    pub(crate) fn add(&mut self, flow: &FlowTuple, a: &TunnelCounters, b: Option<ExitFlow>) {
         let kind = self.kind_mut(flow.transport);
         kind.tunnels += 1;
         add_direction(&mut kind.a.up, &a.up);
