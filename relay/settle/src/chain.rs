@@ -97,7 +97,7 @@ pub struct Driver {
     wallet: Wallet,
     clerk: ClerkHandle,
     past: Past,
-    /// Per open intent: when its newest transaction was made and last sent, in this process.
+    /// Per open intent: what this process did about its newest transaction.
     sent: HashMap<u64, SentAt>,
     /// After a failed intent of a kind, none of that kind is planned for a while.
     paused: HashMap<&'static str, Instant>,
@@ -110,10 +110,20 @@ pub struct Driver {
     stop: watch::Receiver<bool>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct SentAt {
     made: Instant,
-    sent: Option<Instant>,
+    /// When to send it (again); in the past for one that was never sent by this process.
+    next: Instant,
+    /// Why the node refused it the last time.
+    refused: Option<String>,
+}
+
+impl SentAt {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { made: now, next: now, refused: None }
+    }
 }
 
 /// The other end of a [`Driver`].

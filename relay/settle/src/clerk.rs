@@ -257,6 +257,7 @@ impl<S: Storage> Clerk<S> {
     fn reply(&mut self) {
         // Acks are cumulative: one per connection and group is enough.
         let mut acks: BTreeMap<u64, (Peer, u64)> = BTreeMap::new();
+        let mut views = Vec::new();
         for reply in std::mem::take(&mut self.replies) {
             match reply {
                 Reply::Records(peer, next) => {
@@ -278,14 +279,18 @@ impl<S: Storage> Clerk<S> {
                 // Who stopped waiting for an answer needs none.
                 Reply::Hello(reply, ack) => drop(reply.send(ack)),
                 Reply::Done(reply) => drop(reply.send(())),
-                Reply::View(reply) => {
-                    self.publish();
-                    drop(reply.send(self.views.borrow().clone()));
-                }
+                Reply::View(reply) => views.push(reply),
             }
         }
         for (peer, next_seq) in acks.into_values() {
             peer.send(Frame::RecordAck { next_seq });
+        }
+        // After the acks: a relay subtracts what was acked from what a lane has used.
+        if !views.is_empty() {
+            self.publish();
+        }
+        for reply in views {
+            drop(reply.send(self.views.borrow().clone()));
         }
     }
 

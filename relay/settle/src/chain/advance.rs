@@ -20,6 +20,8 @@ use crate::journal::entry::{Action, ClaimedRow, Step};
 
 /// A transaction that isn't mined is sent again that often: nodes forget.
 const RESEND: Duration = Duration::from_secs(30);
+/// One that was refused is offered again that often: the wallet may have been filled up.
+const REOFFER: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Moves every open intent as far as the chain allows. `head` is the newest block.
@@ -89,13 +91,11 @@ impl Driver {
             self.pause(intent.kind());
             return self.step(intent.id, Step::Replaced).await;
         }
-        let now = Instant::now();
-        let at = *self.sent.entry(intent.id).or_insert(SentAt { made: now, sent: None });
-        if at.sent.is_none_or(|sent| sent.elapsed() >= RESEND) {
+        let at = self.sent.entry(intent.id).or_insert_with(SentAt::now);
+        let is_stuck = at.made.elapsed() >= self.config.stuck_after;
+        if at.next <= Instant::now() {
             self.send(&intent).await?;
-        } else if at.made.elapsed() >= self.config.stuck_after
-            && intent.attempts.len() < ATTEMPTS_MAX
-        {
+        } else if is_stuck && intent.attempts.len() < ATTEMPTS_MAX {
             self.pay_more(&intent).await?;
         }
         Ok(())
@@ -115,7 +115,7 @@ impl Driver {
         let fee = tx.max_fee_per_gas;
         if fee > self.config.fee_ceiling_wei {
             warn!(id = intent.id, fee, "stuck, and the fee ceiling forbids to pay more");
-            self.sent.insert(intent.id, SentAt { made: Instant::now(), sent: None });
+            self.sent.insert(intent.id, SentAt::now());
             return Ok(());
         }
         warn!(id = intent.id, fee, "stuck; paying more with the same nonce");
@@ -128,7 +128,7 @@ impl Driver {
         let signed = self.wallet.sign(tx)?;
         let raw = Bytes::from(signed.raw).to_string();
         self.step(id, Step::Signed { nonce, hash: signed.hash, raw, max_fee_per_gas }).await?;
-        self.sent.insert(id, SentAt { made: Instant::now(), sent: None });
+        self.sent.insert(id, SentAt::now());
         match self.past.outbox.get(id).cloned() {
             Some(intent) => self.send(&intent).await,
             None => Ok(()),
@@ -140,19 +140,25 @@ impl Driver {
         let Some(newest) = intent.attempts.last() else { return Ok(()) };
         let raw = bytes(intent, &newest.raw)?;
         let answer = self.rpc.send_raw(&raw).await?;
-        if let Some(at) = self.sent.get_mut(&intent.id) {
-            at.sent = Some(Instant::now());
-        }
+        let at = self.sent.entry(intent.id).or_insert_with(SentAt::now);
         match answer {
-            Sent::Taken if intent.state == State::Signed => {
-                self.step(intent.id, Step::Broadcast { hash: newest.hash }).await
+            Sent::Taken => {
+                at.next = Instant::now() + RESEND;
+                at.refused = None;
             }
-            Sent::Taken => Ok(()),
             Sent::Refused(reason) => {
-                warn!(id = intent.id, kind = intent.kind(), reason, "the node refuses it for now");
-                Ok(())
+                at.next = Instant::now() + REOFFER;
+                if at.refused.as_ref() != Some(&reason) {
+                    warn!(id = intent.id, kind = intent.kind(), reason, "the node refuses it");
+                }
+                at.refused = Some(reason);
+                return Ok(());
             }
         }
+        if intent.state == State::Signed {
+            self.step(intent.id, Step::Broadcast { hash: newest.hash }).await?;
+        }
+        Ok(())
     }
 
     async fn receipt(

@@ -51,6 +51,8 @@ pub struct IntentView {
     pub nonce: Option<u64>,
     /// Hashes of its transactions, oldest first.
     pub transactions: Vec<String>,
+    /// Why the node refused its newest transaction the last time.
+    pub refused: Option<String>,
     /// Gas it took.
     pub gas_used: Option<u64>,
     /// False if it reverted.
@@ -99,6 +101,7 @@ impl IntentView {
             state: intent.state_name(),
             nonce: intent.nonce,
             transactions: intent.attempts.iter().map(|a| a.hash.to_string()).collect(),
+            refused: None,
             gas_used: outcome.map(|o| o.gas_used),
             success: outcome.map(|o| o.success),
         }
@@ -118,6 +121,7 @@ impl Driver {
                 wallet_wei,
                 wallet_low: wallet_wei.is_some_and(|wei| wei < self.config.low_balance_wei),
                 earned: self.chain.earned.values().fold(0, |sum, e| sum.saturating_add(*e)),
+                open: self.open_intents(),
                 ..ChainView::new(&self.rpc, &self.wallet, &self.past.outbox)
             });
         });
@@ -129,10 +133,18 @@ impl Driver {
             let mut failed = ChainView::clone(view);
             failed.reachable = false;
             failed.error = Some(error.to_string());
-            failed.open = self.past.outbox.open().map(IntentView::of).collect();
+            failed.open = self.open_intents();
             failed.done = last_done(&self.past.outbox);
             *view = std::sync::Arc::new(failed);
         });
+    }
+
+    fn open_intents(&self) -> Vec<IntentView> {
+        let with_refusal = |intent: &Intent| IntentView {
+            refused: self.sent.get(&intent.id).and_then(|at| at.refused.clone()),
+            ..IntentView::of(intent)
+        };
+        self.past.outbox.open().map(with_refusal).collect()
     }
 }
 

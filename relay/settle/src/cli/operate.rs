@@ -132,5 +132,8 @@ fn print_status(status: &Value) {
             text(&intent["state"]),
             text(&intent["nonce"])
         );
+        if !intent["refused"].is_null() {
+            println!("          REFUSED by the node: {}", text(&intent["refused"]));
+        }
     }
 }

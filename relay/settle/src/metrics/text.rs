@@ -94,6 +94,9 @@ pub fn render(sidecar: &Sidecar) -> String {
     out.value("weir_settle_chain_block", "", chain.block);
     out.gauge("weir_settle_outbox_open", "Intents that are not final.");
     out.value("weir_settle_outbox_open", "", chain.open.len());
+    let refused = chain.open.iter().filter(|i| i.refused.is_some()).count();
+    out.gauge("weir_settle_outbox_refused", "Intents whose transaction the node refuses.");
+    out.value("weir_settle_outbox_refused", "", refused);
     if let Some(wei) = chain.wallet_wei {
         out.gauge("weir_settle_wallet_wei", "What the gas wallet has.");
         out.value("weir_settle_wallet_wei", "", wei);

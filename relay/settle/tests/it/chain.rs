@@ -229,6 +229,34 @@ async fn a_stuck_transaction_pays_more_with_the_same_nonce() {
     running.stop().await.unwrap();
 }
 
+/// The gas wallet is empty: it is said, and the same transaction goes out once it is filled.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_wallet_is_noticed_and_costs_nothing_once_it_is_filled() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let contracts = anvil.deploy().await;
+    let terms = anvil.open(&contracts, 1, 1_000_000).await;
+    let channel = terms.id(&contracts.domain);
+    let config = anvil.config(&contracts, &terms, "");
+    let running = start(&anvil, &config, FileStorage::open(&config.journal).unwrap()).await;
+    drop(use_and_pay(&config, 1, channel, 1000).await);
+    let wallet = anvil.exit_wallet().address().to_string();
+    anvil.call("anvil_setBalance", json!([wallet, "0x0"])).await;
+    let driver = running.sidecar.driver.clone();
+    let settle = tokio::spawn(async move { driver.settle_now().await });
+    let (reason, hash) = eventually("the refusal is shown", LONG, async || {
+        let view = running.sidecar.driver.view();
+        let intent = view.open.first().filter(|_| view.wallet_low)?;
+        Some((intent.refused.clone()?, intent.transactions.clone()))
+    })
+    .await;
+    assert!(reason.to_lowercase().contains("insufficient funds"), "{reason}");
+    anvil.call("anvil_setBalance", json!([wallet, "0x56bc75e2d63100000"])).await;
+    let report = tokio::time::timeout(LONG, settle).await.unwrap().unwrap().unwrap();
+    assert_eq!((report.claimed, report.problems.len()), (1000, 0));
+    assert_eq!(report.transactions[0].tx, hash[0], "the same transaction");
+    running.stop().await.unwrap();
+}
+
 /// The block that held a claim disappears; the same bytes are sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_whose_block_left_the_chain_is_sent_again() {
