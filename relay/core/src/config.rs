@@ -125,6 +125,8 @@ pub struct Limits {
     pub retry_above: usize,
     /// A handshake that takes longer is dropped.
     pub handshake_timeout: Duration,
+    /// A connection that has shown no valid credential for so long is closed.
+    pub login_timeout: Duration,
     /// Request streams open at once on one connection; also the number of its tunnels.
     pub requests_per_connection: u32,
     /// Wrong or missing credentials accepted from one source per minute before requests from it
@@ -159,6 +161,7 @@ impl Default for Limits {
             connections_per_source: 256,
             retry_above: 128,
             handshake_timeout: Duration::from_secs(10),
+            login_timeout: Duration::from_secs(120),
             requests_per_connection: 256,
             auth_failures_per_minute: 60,
             resolves: 1024,

@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     timer: TimerId,
     /// When the handshake has to be over; `None` once it is.
     handshake_deadline: Option<Instant>,
+    /// When a valid credential has to be shown; `None` before the handshake and after the first.
+    login_deadline: Option<Instant>,
     /// Whether it is on the list of those that may have something to send.
     pub(crate) dirty: bool,
     /// Whether tunnels and requests are gone: nothing but closing is left to do.
@@ -69,6 +71,7 @@ impl Connection {
             source,
             timer: core.timers.add(Due::Connection(handle), now),
             handshake_deadline: Some(now + core.limits.handshake_timeout),
+            login_deadline: None,
             dirty: false,
             torn_down: false,
             uni: Uni::new(),
@@ -105,15 +108,17 @@ impl Connection {
             core.stats.handshakes_timed_out += 1;
             self.close(core, now, H3Code::NO_ERROR, "handshake takes too long");
         }
+        if self.login_deadline.is_some_and(|deadline| deadline <= now) {
+            core.stats.logins_timed_out += 1;
+            self.close(core, now, H3Code::NO_ERROR, "no valid credential was shown");
+        }
         self.quic.handle_timeout(now);
     }
 
-    /// Sets the timer to what QUIC and the handshake need next.
+    /// Sets the timer to what QUIC needs next, or to the deadline of the handshake or the login.
     pub(crate) fn set_timer(&mut self, core: &mut Core) {
-        let at = match (self.quic.poll_timeout(), self.handshake_deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let own = self.handshake_deadline.or(self.login_deadline);
+        let at = self.quic.poll_timeout().into_iter().chain(own).min();
         core.set_timer(self.timer, at);
     }
 
@@ -171,6 +176,7 @@ impl Connection {
         core.stats.connections_established += 1;
         core.stats.connections_handshaking -= 1;
         self.handshake_deadline = None;
+        self.login_deadline = Some(now + core.limits.login_timeout);
         self.uni.open(&mut self.quic);
         if core.draining {
             self.close(core, now, H3Code::NO_ERROR, "draining");
@@ -193,6 +199,7 @@ impl Connection {
         if self.handshake_deadline.take().is_some() {
             core.stats.connections_handshaking -= 1;
         }
+        self.login_deadline = None;
         for (_, request) in self.requests.drain() {
             request.abandon(core);
         }

@@ -51,6 +51,7 @@ pub(crate) fn server_config(
     let crypto = QuicServerConfig::try_from(tls).map_err(|_| Error::NoQuicCipherSuite)?;
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, b"weir token").extract(&config.keys.token);
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
+    // Its wall clock, for the age of Retry tokens, is the one thing that quinn-proto reads itself.
     server.transport_config(Arc::new(transport(config)?));
     server.migration(config.quic.migration);
     Ok(Arc::new(server))

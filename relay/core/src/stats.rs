@@ -35,6 +35,7 @@ stats! {
     connections_refused_draining: "Connections refused while draining.",
     connections_retried: "Connection attempts answered with Retry.",
     handshakes_timed_out: "Handshakes dropped for taking too long.",
+    logins_timed_out: "Connections closed for showing no valid credential.",
     packets_received: "Client-facing UDP datagrams received.",
     bytes_received: "Client-facing UDP payload bytes received.",
     trains_received: "Client-facing GRO trains received.",

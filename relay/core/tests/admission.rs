@@ -10,6 +10,7 @@ use weir_sim::config::{grant, grants, token_sha256};
 use weir_sim::scenario::*;
 use weir_sim::{ClientOptions, GRANT_TOKEN, TcpTarget, World, relay_config};
 
+const NO_ERROR: u64 = 0x100;
 const CONNECT_ERROR: u64 = 0x10f;
 
 fn world_with_limits(seed: u64, limits: Limits) -> World {
@@ -163,6 +164,20 @@ fn c65_a_flood_of_first_packets_costs_no_connections() {
     let stats = world.engine.stats();
     assert_eq!((stats.connections_handshaking, stats.connections_open), (0, 1));
     assert_eq!(stats.handshakes_timed_out, 10);
+}
+
+#[test]
+fn connections_without_a_credential_do_not_stay() {
+    let (mut world, client) = world(8, TcpTarget::Echo);
+    let silent = world.connect(ClientOptions::default());
+    open_udp(&mut world, client);
+    world.client(client).quic.ping();
+    world.client(silent).quic.ping();
+    world.run_for(Duration::from_secs(119));
+    assert!(world.client(silent).closed.is_none());
+    expect_close(&mut world, silent, NO_ERROR);
+    assert!(world.client(client).closed.is_none());
+    assert_eq!(world.engine.stats().logins_timed_out, 1);
 }
 
 #[test]

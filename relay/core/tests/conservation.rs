@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use quinn_proto::StreamId;
-use weir_core::{Command, Limits};
+use weir_core::{Command, EngineStats, Limits};
 use weir_sim::network::Link;
 use weir_sim::rng::Rng;
 use weir_sim::scenario::*;
@@ -15,8 +15,21 @@ const SEEDS: u64 = 120;
 
 #[test]
 fn c63_random_traffic_and_faults_conserve_bytes() {
+    let mut all = EngineStats::default();
     for seed in 0..SEEDS {
-        Storm::new(seed).run();
+        all.merge(&Storm::new(seed).run());
+    }
+    // The storms were worth the name.
+    assert!(all.up_bytes > 10_000_000 && all.down_bytes > 10_000_000, "{all:#?}");
+    for (name, count) in [
+        ("queue full", all.dropped_queue_full),
+        ("too big", all.dropped_too_big),
+        ("closed", all.dropped_closed),
+        ("early", all.dropped_early),
+        ("failed", all.tunnels_failed),
+        ("reset", all.tunnels_reset_by_target),
+    ] {
+        assert!(count > 10, "{name}: {all:#?}");
     }
 }
 
@@ -71,7 +84,7 @@ impl Storm {
         Storm { world, rng, tunnels: Vec::new() }
     }
 
-    fn run(mut self) {
+    fn run(mut self) -> EngineStats {
         let clients: Vec<_> = (0..3)
             .map(|_| {
                 let options = ClientOptions {
@@ -116,6 +129,7 @@ impl Storm {
             at_targets + self.world.io.tcp_received.values().map(Vec::len).sum::<usize>();
         // A target that is gone took what was sent to it and forgot it.
         assert!(stats.up_bytes >= at_targets as u64);
+        *stats
     }
 
     fn act(&mut self, client: ClientId) {
@@ -147,9 +161,10 @@ impl Storm {
                 self.world.client(client).stream(id).paused = paused;
             }
             (3, true) => {
-                let len = self.rng.below(1500) as usize;
-                let payload = self.rng.bytes(len);
-                self.world.io.target_sends(address(UDP_TARGETS[0]), &payload);
+                for _ in 0..1 + self.rng.below(100) {
+                    let len = self.rng.below(1500) as usize;
+                    self.world.io.target_sends(address(UDP_TARGETS[0]), &vec![9; len]);
+                }
             }
             (_, true) => {
                 for _ in 0..1 + self.rng.below(30) {

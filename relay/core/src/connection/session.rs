@@ -51,6 +51,7 @@ impl Connection {
             core.sources.failed(self.source, now);
             return Err(Denied::Challenge);
         };
+        self.login_deadline = None;
         let known = self.sessions.iter().find(|session| session.grant == grant.id);
         let id = match known {
             Some(session) => session.id,
