@@ -200,6 +200,31 @@ fn a_refused_address_is_followed_by_the_next_at_once() {
 }
 
 #[test]
+fn attempts_without_a_socket_for_the_next_still_time_out() {
+    let mut config = relay_config();
+    config.limits.egress_sockets = 1;
+    let mut world = World::new(15, config);
+    let dead = ["1.1.1.1", "1.1.1.2"].map(|ip| ip.parse().unwrap());
+    for ip in dead {
+        world.io.tcp_targets.insert((ip, 80).into(), TcpTarget::Vanishes);
+    }
+    world.names.insert("dead.test".into(), Name::Addresses(dead.to_vec()));
+    let client = world.connect(ClientOptions::default());
+    let tunnel = world.client(client).open_tcp("dead.test:80");
+    expect_status(&mut world, client, tunnel, 504);
+    assert_eq!(world.io.dialled.len(), 1);
+    expect_all_settled(&mut world);
+}
+
+#[test]
+fn an_engine_can_be_made_for_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<weir_core::Engine>();
+    is_send::<weir_core::EngineConfig>();
+    is_send::<weir_core::Command>();
+}
+
+#[test]
 fn few_buffers_are_enough() {
     let mut world = World::new(14, relay_config());
     add_targets(&mut world, TcpTarget::Echo);

@@ -24,7 +24,6 @@ pub(crate) struct Connecting {
     /// Addresses that passed the exit policy and were not tried yet.
     targets: VecDeque<SocketAddr>,
     attempts: Vec<(EgressId, SocketAddr)>,
-    last_error: EgressError,
     deadline: Instant,
 }
 
@@ -102,7 +101,6 @@ fn connect(
     core.tunnels[key].phase = Phase::Connecting(Connecting {
         targets: interleave(targets),
         attempts: Vec::new(),
-        last_error: EgressError::Unreachable,
         deadline: now + core.limits.connect_timeout,
     });
     try_next(core, key, now)
@@ -128,10 +126,13 @@ fn try_next(core: &mut Core, key: usize, now: Instant) -> Result<(), Failure> {
     let Phase::Connecting(connecting) = &mut tunnel.phase else { return Ok(()) };
     let Some(target) = connecting.targets.pop_front() else { return Ok(()) };
     let Some(id) = core.egress.allocate(key) else {
-        connecting.last_error = EgressError::NoResources;
         if connecting.attempts.is_empty() {
             return Err(Failure::Connect(EgressError::NoResources));
         }
+        // The attempts under way are all there will be.
+        connecting.targets.clear();
+        let (timer, deadline) = (tunnel.timer, connecting.deadline);
+        core.set_timer(timer, Some(deadline));
         return Ok(());
     };
     connecting.attempts.push((id, target));
@@ -180,7 +181,6 @@ pub(crate) fn attempt_failed(
     if connecting.attempts.len() == attempts {
         return Ok(());
     }
-    connecting.last_error = error;
     let (more, others) = (!connecting.targets.is_empty(), !connecting.attempts.is_empty());
     tunnel.close_socket(&mut core.egress, id, true);
     if more {
