@@ -48,11 +48,12 @@ fn interfaces(config: &Config, report: &mut Report) {
     }
 }
 
-/// The names of this network namespace's interfaces.
-pub fn present_interfaces() -> Vec<String> {
-    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+/// The names of this network namespace's interfaces. Unlike sysfs, procfs always shows those of
+/// the process' own namespace.
+pub(crate) fn present_interfaces() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let rows = table.lines().filter_map(|line| line.split_once(':'));
+    let mut names: Vec<String> = rows.map(|(name, _)| name.trim().to_owned()).collect();
     names.sort();
     names
 }

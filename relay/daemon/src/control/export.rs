@@ -135,7 +135,8 @@ impl Export {
         if let Some(flows) = &mut self.flows {
             flows.begin();
             for tunnel in self.tunnels.values_mut() {
-                if !matches!(tunnel.flow, FlowReading::Last(_)) {
+                let counted = matches!(tunnel.place, Place::Slot { .. });
+                if counted && !matches!(tunnel.flow, FlowReading::Last(_)) {
                     let closed = tunnel.closed.then_some(&tunnel.counters);
                     tunnel.flow = flows.read(&tunnel.entry.flow, closed);
                 }
@@ -238,15 +239,23 @@ impl Export {
     fn inherit(&mut self, file: Recovered) {
         let index = self.recovered.len();
         for slot in &file.slots {
-            self.inherited.add(&slot.entry.flow, &slot.counters, None);
-            if self.settled {
-                let place = Place::Recovered { file: index };
-                observe(&mut self.tunnels, slot, place, file.written_ms);
+            let place = Place::Recovered { file: index };
+            observe(&mut self.tunnels, slot, place, file.written_ms);
+            let Some(tracked) = self.tunnels.get_mut(&slot.entry.tunnel) else { continue };
+            if let Some(flows) = &mut self.flows {
+                // What the dead process' kernel programs counted; nothing counts it any more.
+                if let FlowReading::Last(b) = flows.read(&slot.entry.flow, Some(&slot.counters)) {
+                    tracked.flow = FlowReading::Last(b);
+                }
+            }
+            self.inherited.add(&slot.entry.flow, &slot.counters, tracked.exit_flow());
+            if !self.settled {
+                self.tunnels.remove(&slot.entry.tunnel);
             }
         }
-        let empty = file.slots.is_empty() || !self.settled;
+        let done = file.slots.is_empty() || !self.settled;
         self.recovered.push(file);
-        if empty {
+        if done {
             self.recovered[index].remove();
         }
     }

@@ -192,15 +192,18 @@ impl Drop for Client {
     }
 }
 
-fn spawn(config: &std::path::Path, log: &std::path::Path) -> Child {
+pub(crate) fn spawn(config: &std::path::Path, log: &std::path::Path) -> Child {
+    spawn_by(Command::new(env!("CARGO_BIN_EXE_weir")), config, log)
+}
+
+/// Starts a relay by a command that ends with the binary.
+pub(crate) fn spawn_by(
+    mut command: Command,
+    config: &std::path::Path,
+    log: &std::path::Path,
+) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["run", "-c"])
-        .arg(config)
-        .stderr(log)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+    command.args(["run", "-c"]).arg(config).stderr(log).stdout(Stdio::null()).spawn().unwrap()
 }
 
 /// One request without a body.
