@@ -26,6 +26,7 @@ pub(super) fn findings(config: Option<&Config>) -> Vec<Finding> {
         btf(),
         capabilities(),
         bpffs(),
+        programs(),
         io_uring(),
         buffer("rmem_max", "/proc/sys/net/core/rmem_max"),
         buffer("wmem_max", "/proc/sys/net/core/wmem_max"),
@@ -77,13 +78,31 @@ fn capabilities() -> Finding {
     )
 }
 
-fn bpffs() -> Finding {
+fn bpffs_is_mounted() -> bool {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mounted = mounts.lines().any(|line| {
+    mounts.lines().any(|line| {
         let mut fields = line.split(' ').skip(1);
         fields.next() == Some("/sys/fs/bpf") && fields.next() == Some("bpf")
-    });
-    if mounted {
+    })
+}
+
+/// Loads the kernel programs and throws them away.
+fn programs() -> Finding {
+    // The probe would mount bpffs, which isn't a doctor's to do.
+    if !bpffs_is_mounted() || !privileges::has(Capability::CAP_BPF) {
+        let advice = "run doctor as root with bpffs mounted, or keep xdp.mode = \"off\"";
+        return Finding::warn("programs", "can't be tried without CAP_BPF and bpffs", advice);
+    }
+    match weir_xdp::probe() {
+        Ok(()) => Finding::ok("programs", "the kernel accepts the XDP and tc programs"),
+        Err(error) => {
+            Finding::warn("programs", error.to_string(), "the relay runs with xdp.mode = \"off\"")
+        }
+    }
+}
+
+fn bpffs() -> Finding {
+    if bpffs_is_mounted() {
         return Finding::ok("bpffs", "/sys/fs/bpf is mounted");
     }
     let advice =

@@ -1,6 +1,8 @@
 //! Ports and interfaces.
 
+use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
 
 use super::Finding;
 use crate::config::{Config, check};
@@ -43,9 +45,32 @@ fn ports(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// ARPHRD_ETHER of linux/if_arp.h: what the classifier reads.
+const ETHERNET: &str = "1";
+
 fn interface(name: &str) -> Finding {
     if !check::present_interfaces().iter().any(|present| present == name) {
         return Finding::fail("interface", format!("there is no {name}"), "`ip link` lists them");
     }
-    Finding::ok("interface", name.to_owned())
+    let dir = Path::new("/sys/class/net").join(name);
+    let read = |file: &str| {
+        fs::read_to_string(dir.join(file)).map(|text| text.trim().to_owned()).unwrap_or_default()
+    };
+    if read("type") != ETHERNET {
+        let advice = "leave it out of xdp.interfaces";
+        return Finding::warn("interface", format!("{name} is not Ethernet: no XDP"), advice);
+    }
+    if let Ok(driver) = fs::read_link(dir.join("device/driver")) {
+        let driver = driver.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Finding::ok("interface", format!("{name}, driver {driver}, mtu {}", read("mtu")));
+    }
+    // Only paired devices name another interface here.
+    if read("iflink") != read("ifindex") {
+        let advice = format!(
+            "on veth, XDP without GRO costs ten times as much: ethtool -K {name} gro on, and gro \
+             or an XDP program on its peer"
+        );
+        return Finding::warn("interface", format!("{name} is a virtual pair"), advice);
+    }
+    Finding::ok("interface", format!("{name}, virtual, mtu {}", read("mtu")))
 }
