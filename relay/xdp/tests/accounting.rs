@@ -1,13 +1,14 @@
 //! Ledger B against what real sockets sent and received, over a veth pair.
 
 mod common;
+mod lab;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use common::{Lab, RELAY_IF, RELAY4, RELAY6, TARGET4, TARGET6, at};
+use lab::{Lab, RELAY_IF, RELAY4, RELAY6, TARGET4, TARGET6, at};
 use socket2::{Domain, Protocol as Transport, Socket, Type};
 use weir_xdp::{Counter, Flow, FlowCounters, Mode, Options, Packets, Protocol, WantedMode};
 
@@ -174,7 +175,7 @@ fn start(test: &str, mode: WantedMode) -> Option<(Lab, Packets)> {
     }
     let lab = Lab::new();
     let options = Options {
-        instance: common::instance(test),
+        instance: lab::instance(test),
         interfaces: vec![RELAY_IF.to_owned()],
         mode,
         listen: vec![at(RELAY4, 4433), at(RELAY6, 4433)],

@@ -1,13 +1,14 @@
 //! Start, refusal, fallback, crash, recovery, stop.
 
 mod common;
+mod lab;
 
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
-use common::{Lab, RELAY_IF, RELAY4, TARGET4, at};
+use lab::{Lab, RELAY_IF, RELAY4, RELAY6, TARGET4, TARGET6, at};
 use weir_xdp::{
     Config, Egress, Flow, Mode, Options, Packets, Protocol, WantedMode, XdpError, recover,
 };
@@ -33,9 +34,11 @@ fn a_foreign_program_is_named_and_left_alone() {
     }
     assert!(!pins(&second).exists(), "a refused start leaves nothing");
     // The first one still counts.
-    let before = total_packets(&running);
-    ping(&lab);
-    assert!(total_packets(&running) > before);
+    for (relay, target) in [(RELAY4, TARGET4), (RELAY6, TARGET6)] {
+        let before = total_packets(&running);
+        ping(&lab, relay, target);
+        assert!(total_packets(&running) >= before + 2);
+    }
     running.stop().expect("stop");
     let again = lab.relay(|| Packets::start(&second)).expect("the interface is free");
     again.stop().expect("stop");
@@ -152,7 +155,7 @@ fn bad_names_are_refused_before_anything_happens() {
 
 fn options(test: &str, interfaces: &[&str]) -> Options {
     Options {
-        instance: common::instance(test),
+        instance: lab::instance(test),
         interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
         listen: vec![at(RELAY4, 4433)],
         flows_max: 16,
@@ -170,13 +173,13 @@ fn total_packets(packets: &Packets) -> u64 {
 }
 
 /// One UDP datagram to the target and its answer.
-fn ping(lab: &Lab) {
-    let target = lab.target(|| UdpSocket::bind(at(TARGET4, 7000)).expect("target"));
-    let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
+fn ping(lab: &Lab, relay: &str, target_ip: &str) {
+    let target = lab.target(|| UdpSocket::bind(at(target_ip, 7000)).expect("target"));
+    let exit = lab.relay(|| UdpSocket::bind(at(relay, 0)).expect("exit"));
     for socket in [&target, &exit] {
         socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
     }
-    exit.send_to(b"ping", at(TARGET4, 7000)).expect("send");
+    exit.send_to(b"ping", at(target_ip, 7000)).expect("send");
     let (_, from) = target.recv_from(&mut [0; 16]).expect("at the target");
     target.send_to(b"pong", from).expect("answer");
     exit.recv(&mut [0; 16]).expect("back");

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -135,7 +135,7 @@ impl Group {
                 Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("socket");
             socket.set_reuse_port(true).expect("SO_REUSEPORT");
             let port = sockets.first().map_or(0, |s| s.local_addr().expect("address").port());
-            socket.bind(&common::at("127.0.0.1", port).into()).expect("bind");
+            socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("bind");
             socket.set_nonblocking(true).expect("nonblocking");
             sockets.push(socket.into());
         }

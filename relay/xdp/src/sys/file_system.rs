@@ -18,7 +18,7 @@ pub(crate) fn is_bpf_fs(path: &Path) -> io::Result<bool> {
     }
     // SAFETY: statfs succeeded, so the struct is filled.
     let kind = unsafe { stat.assume_init() }.f_type;
-    Ok(i64::from(kind) == BPF_FS_MAGIC)
+    Ok(kind == BPF_FS_MAGIC)
 }
 
 /// Mounts one there.
