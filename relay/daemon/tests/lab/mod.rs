@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,12 +38,16 @@ pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// A port that was free on loopback a moment ago, for UDP and TCP, IPv4 and IPv6.
+/// A port that is free on loopback, for UDP and TCP, IPv4 and IPv6. It is below the range from
+/// which the kernel gives ports away, and each test process starts at another place, so that
+/// nobody takes it before it is used.
 pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     wait_for("a free port", || {
-        let udp = UdpSocket::bind("127.0.0.1:0").ok()?;
-        let port = udp.local_addr().ok()?.port();
+        let start = 10_000 + (std::process::id() % 180) as u16 * 100;
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
         let free = TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && UdpSocket::bind(("127.0.0.1", port)).is_ok()
             && UdpSocket::bind(("::1", port)).is_ok();
         free.then_some(port)
     })
