@@ -20,7 +20,7 @@ struct Link {
 impl Link {
     fn new(name: &str) -> Option<Link> {
         let link = Link { relay: format!("wdt{name}r"), peer: format!("wdt{name}p") };
-        let _ = std::fs::remove_dir_all(format!("/sys/fs/bpf/weir/{}", link.relay));
+        link.unpin();
         for namespace in [&link.relay, &link.peer] {
             let _ = ip(&["netns", "del", namespace]);
             if !ip(&["netns", "add", namespace]).is_ok_and(|done| done.status.success()) {
@@ -44,6 +44,11 @@ impl Link {
             assert!(done.status.success(), "ip {step}: {done:?}");
         }
         Some(link)
+    }
+
+    /// A killed relay leaves its maps pinned, for the next one that here never comes.
+    fn unpin(&self) {
+        let _ = std::fs::remove_dir_all(format!("/sys/fs/bpf/weir/{}one", self.relay));
     }
 
     /// A relay on this link; `name` tells its files from another's.
@@ -75,6 +80,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        self.unpin();
         for namespace in [&self.relay, &self.peer] {
             let _ = ip(&["netns", "del", namespace]);
         }
