@@ -56,8 +56,8 @@ pub fn upload(scene: &Scene, bytes: u64) -> Result<Value> {
     )?;
     let answer: Value = serde_json::from_str(&answer).context("the server's answer")?;
     std::fs::remove_file(&source)?;
-    let ok = answer["sha256"] == own.as_str() && answer["bytes"] == bytes;
-    Ok(json!({ "ok": ok, "bytes": answer["bytes"], "with": "curl" }))
+    let ok = answer["sha256"] == own.as_str() && answer["count"] == bytes;
+    Ok(json!({ "ok": ok, "bytes": answer["count"], "with": "curl" }))
 }
 
 fn proxied<'a>(args: &[&'a str]) -> Vec<&'a str> {
