@@ -39,13 +39,21 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Runs a step of a chore: says what it is for, lets its output through to stderr, fails with its
-/// command line.
+/// Runs a step of a chore: says what it is for, lets its output through, fails with its command
+/// line. What it prints goes to stderr, because a chore that has a result (`demo --json`) has
+/// stdout for that alone.
 pub fn step(what: &str, command: &mut Command) -> Result<()> {
+    run_step(what, command.stdout(std::io::stderr()))
+}
+
+/// The same for a step whose output is the result, such as a test run.
+pub fn result_step(what: &str, command: &mut Command) -> Result<()> {
+    run_step(what, command)
+}
+
+fn run_step(what: &str, command: &mut Command) -> Result<()> {
     eprintln!("==> {what}");
     let start = Instant::now();
-    // Chores that print a result on stdout (`demo --json`) must not have it mixed with build output.
-    command.stdout(std::io::stderr());
     let status = command.status().with_context(|| format!("can't start {}", line(command)))?;
     if !status.success() {
         bail!("{what}: {} ended with {status}", line(command));

@@ -39,13 +39,12 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     rust_tests()?;
     if with_demo {
-        demo::run(if sh::is_root() { &[] } else { UNPRIVILEGED })?;
+        let unprivileged = ["--unprivileged".to_owned()];
+        demo::run(if sh::is_root() { &[] } else { &unprivileged })?;
     }
     eprintln!("==> all green in {:.1} min", start.elapsed().as_secs_f64() / 60.0);
     Ok(())
 }
-
-const UNPRIVILEGED: &[String] = &[];
 
 /// All Rust tests. As root a privileged test must run: with this variable it fails where it would
 /// otherwise print `SKIP: reason`.
@@ -60,5 +59,5 @@ fn rust_tests() -> Result<()> {
     if sh::is_root() {
         test.env("WEIR_REQUIRE_PRIVILEGED", "1");
     }
-    sh::step("every Rust test", &mut test)
+    sh::result_step("every Rust test", &mut test)
 }

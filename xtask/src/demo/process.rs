@@ -89,7 +89,8 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// User and system CPU time so far, in nanoseconds: all threads, from the scheduler's exact sum.
+    /// User and system CPU time so far, in nanoseconds: all threads, from the scheduler's exact
+    /// sum.
     pub fn cpu_ns(&self) -> Result<u64> {
         let mut total = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
