@@ -96,6 +96,8 @@ pub struct XdpConfig {
     pub interfaces: Vec<String>,
     /// Names the pinned maps, so that two relays on a host don't meet.
     pub instance: String,
+    /// Turn GRO on behind native XDP while the relay runs.
+    pub gro: bool,
 }
 
 /// `[exit]`

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 
 use weir_abi::FLOWS_MAX;
 
-use crate::attach::{self, Attachment, Links};
+use crate::attach::{self, Attachment, Links, Mode};
 use crate::counters::Counters;
 use crate::error::Result;
 use crate::flows::FlowTable;
 use crate::interface::Interface;
 use crate::kernel::{OBJECT, Programs};
+use crate::offload::GroTurnedOn;
 use crate::pins::{self, PinDir};
 use crate::steering::Steering;
 
@@ -25,6 +26,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Exit flows that can be open at once.
     pub flows_max: u32,
+    /// Turn GRO on where native XDP runs and GRO is off, until the programs are detached.
+    pub gro: bool,
 }
 
 /// Which XDP mode to use.
@@ -47,6 +50,7 @@ pub enum WantedMode {
 pub struct Packets {
     // Declared first, so dropped first: no packet is counted once the rest goes.
     links: Vec<Links>,
+    offloads: Vec<GroTurnedOn>,
     attachments: Vec<Attachment>,
     steering: Steering,
     programs: Programs,
@@ -61,6 +65,7 @@ impl Default for Options {
             mode: WantedMode::Auto,
             listen: Vec::new(),
             flows_max: FLOWS_MAX,
+            gro: true,
         }
     }
 }
@@ -77,7 +82,11 @@ impl Packets {
         let programs = Programs::load(OBJECT, options.flows_max)?;
         programs.configure(&options.listen)?;
         let dir = PinDir::create(&options.instance)?;
-        Self::attach(programs, dir, &interfaces, options.mode)
+        let mut packets = Self::attach(programs, dir, &interfaces, options.mode)?;
+        if options.gro {
+            packets.turn_gro_on();
+        }
+        Ok(packets)
     }
 
     fn attach(
@@ -95,12 +104,27 @@ impl Packets {
         match attached.and_then(|attached| Ok((attached, programs.steering()?))) {
             Ok((attached, steering)) => {
                 let (links, attachments) = attached.into_iter().unzip();
-                Ok(Self { links, attachments, steering, programs, dir })
+                Ok(Self { links, offloads: Vec::new(), attachments, steering, programs, dir })
             }
             Err(error) => {
                 // The first error is the one to report.
                 let _ = dir.remove();
                 Err(error)
+            }
+        }
+    }
+
+    /// Without GRO behind native XDP every datagram climbs the stack alone. That it can't be had
+    /// is a note, not an error: the relay works, at a cost.
+    fn turn_gro_on(&mut self) {
+        for attachment in self.attachments.iter_mut().filter(|a| a.mode == Mode::Native) {
+            match GroTurnedOn::on(&attachment.interface) {
+                Ok(Some(turned)) => {
+                    attachment.notes.push("GRO was off: on until the relay ends".to_owned());
+                    self.offloads.push(turned);
+                }
+                Ok(None) => {}
+                Err(error) => attachment.notes.push(format!("GRO can't be turned on: {error}")),
             }
         }
     }
@@ -131,8 +155,9 @@ impl Packets {
 
     /// Detaches the programs and unpins the maps. Handles stay readable until dropped.
     pub fn stop(self) -> Result<()> {
-        let Self { links, programs, dir, .. } = self;
+        let Self { links, offloads, programs, dir, .. } = self;
         drop(links);
+        drop(offloads);
         drop(programs);
         dir.remove()
     }

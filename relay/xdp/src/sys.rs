@@ -3,4 +3,5 @@
 
 pub(crate) mod bpf;
 pub(crate) mod file_system;
+pub(crate) mod offload;
 pub(crate) mod rtnetlink;

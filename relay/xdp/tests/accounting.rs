@@ -180,6 +180,7 @@ fn start(test: &str, mode: WantedMode) -> Option<(Lab, Packets)> {
         mode,
         listen: vec![at(RELAY4, 4433), at(RELAY6, 4433)],
         flows_max: 1500,
+        ..Options::default()
     };
     let packets = lab.relay(|| Packets::start(&options)).expect("start");
     let wanted = if mode == WantedMode::Generic { Mode::Generic } else { Mode::Native };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData};
 use lab::{Lab, RELAY_IF, RELAY4, RELAY6, TARGET4, TARGET6, at};
 use weir_xdp::{
-    Config, Egress, Flow, Mode, Options, Packets, Protocol, WantedMode, XdpError, recover,
+    Config, Egress, Flow, Mode, Options, Packets, Protocol, WantedMode, XdpError, gro, recover,
 };
 
 #[test]
@@ -73,9 +73,17 @@ fn a_veth_gets_native_xdp_and_tcx() {
     let packets = lab.relay(|| Packets::start(&options)).expect("start");
     let attachment = &packets.attachments()[0];
     assert_eq!((attachment.mode, attachment.egress), (Mode::Native, Egress::Tcx));
-    assert!(attachment.notes.is_empty(), "{attachment:?}");
-    packets.stop().expect("stop");
+    assert_eq!(attachment.notes, ["GRO was off: on until the relay ends"]);
+    assert!(lab.relay(|| gro(RELAY_IF)).expect("ask for GRO"));
+    lab.relay(|| packets.stop()).expect("stop");
     assert!(!pins(&options).exists());
+    assert!(!lab.relay(|| gro(RELAY_IF)).expect("ask for GRO"), "put back as it was");
+
+    let keep = Options { gro: false, ..options };
+    let packets = lab.relay(|| Packets::start(&keep)).expect("start");
+    assert!(packets.attachments()[0].notes.is_empty());
+    assert!(!lab.relay(|| gro(RELAY_IF)).expect("ask for GRO"));
+    lab.relay(|| packets.stop()).expect("stop");
 }
 
 #[test]

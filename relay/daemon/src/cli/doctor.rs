@@ -19,9 +19,29 @@ pub struct DoctorArgs {
     /// Interfaces to look at for XDP; those of the configuration, or all, unless given
     #[arg(short, long, value_name = "NAME")]
     interface: Vec<String>,
+    /// Also time the kernel programs on this host, for each kind of packet (about a second)
+    #[arg(long)]
+    measure: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What the XDP program costs per packet, by verdict.
+fn measure() -> Vec<Finding> {
+    match weir_xdp::measure_verdicts() {
+        Ok(costs) => costs
+            .into_iter()
+            .map(|cost| Finding {
+                figure_ns: Some(cost.nanoseconds),
+                ..Finding::ok("xdp cost", format!("{}: {} ns", cost.name, cost.nanoseconds))
+            })
+            .collect(),
+        Err(error) => {
+            let advice = "it needs root, or CAP_BPF and CAP_NET_ADMIN";
+            vec![Finding::warn("xdp cost", format!("can't be measured: {error}"), advice)]
+        }
+    }
 }
 
 /// How one finding is.
@@ -42,6 +62,9 @@ struct Finding {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
+    /// What was measured, in the unit that the name ends with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    figure_ns: Option<u32>,
 }
 
 /// # Errors
@@ -50,6 +73,9 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let config = args.config.as_deref().map(Config::load).transpose()?;
     let mut findings = host::findings(config.as_ref());
     findings.extend(network::findings(config.as_ref(), &args.interface));
+    if args.measure {
+        findings.extend(measure());
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&findings)
             .map_err(|error| Failure::Internal(error.into()))?;
@@ -68,17 +94,17 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
 
 impl Finding {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
+        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None, figure_ns: None }
     }
 
     fn warn(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         let (found, advice) = (found.into(), Some(advice.into()));
-        Self { check, verdict: Verdict::Warn, found, advice }
+        Self { check, verdict: Verdict::Warn, found, advice, figure_ns: None }
     }
 
     fn fail(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         let (found, advice) = (found.into(), Some(advice.into()));
-        Self { check, verdict: Verdict::Fail, found, advice }
+        Self { check, verdict: Verdict::Fail, found, advice, figure_ns: None }
     }
 
     fn render(&self) -> String {

@@ -156,6 +156,7 @@ fn xdp(section: Section<'_>) -> XdpConfig {
         mode: section.or("mode", XdpMode::Off),
         interfaces: section.list("interfaces"),
         instance: section.or("instance", "default".to_owned()),
+        gro: section.or("gro", true),
     };
     if xdp.mode != XdpMode::Off && xdp.interfaces.is_empty() && !section.has("interfaces") {
         let reason = "no interface to attach to".to_owned();

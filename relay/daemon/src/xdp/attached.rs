@@ -33,13 +33,14 @@ pub(super) fn start(
         interfaces: config.xdp.interfaces.clone(),
         mode,
         listen: config.relay.listen.clone(),
+        gro: config.xdp.gro,
         ..Options::default()
     })?;
     for attachment in packets.attachments() {
         let (interface, mode) = (&attachment.interface, mode_name(attachment.mode));
         tracing::info!(interface, mode, "kernel programs attached");
         for note in &attachment.notes {
-            tracing::warn!(interface, "not as wanted: {note}");
+            tracing::warn!(interface, "{note}");
         }
     }
     let table = packets.flows();

@@ -1,0 +1,37 @@
+//! Generic receive offload of the interfaces that the programs run on.
+
+use std::io;
+
+use crate::sys::offload;
+
+/// Whether GRO is on. Needs no privilege; the interface is of the caller's network namespace.
+///
+/// # Errors
+/// What the kernel says, for example that there is no such interface.
+pub fn gro(interface: &str) -> io::Result<bool> {
+    offload::gro(interface)
+}
+
+/// GRO that was off and is on as long as this lives.
+#[derive(Debug)]
+pub(crate) struct GroTurnedOn {
+    interface: String,
+}
+
+impl GroTurnedOn {
+    /// Turns GRO on; `None` if it was on already.
+    pub(crate) fn on(interface: &str) -> io::Result<Option<Self>> {
+        if offload::gro(interface)? {
+            return Ok(None);
+        }
+        offload::set_gro(interface, true)?;
+        Ok(Some(Self { interface: interface.to_owned() }))
+    }
+}
+
+impl Drop for GroTurnedOn {
+    fn drop(&mut self) {
+        // The interface may be gone, or the capability; there is nobody left to tell.
+        let _ = offload::set_gro(&self.interface, false);
+    }
+}
