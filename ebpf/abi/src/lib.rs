@@ -32,7 +32,8 @@ pub const ABI_SECTION: &str = "weir_abi";
 pub mod map {
     /// Array of one [`Config`](crate::Config).
     pub const CONFIG: &str = "weir_config";
-    /// Array of [`STEER_SLOTS`](crate::STEER_SLOTS) [`Steer`](crate::Steer), newest generation first.
+    /// Array of [`STEER_SLOTS`](crate::STEER_SLOTS) [`Steer`](crate::Steer), newest generation
+    /// first.
     pub const STEER: &str = "weir_steer";
     /// Per-CPU hash, [`FlowKey`](crate::FlowKey) to [`FlowCounters`](crate::FlowCounters).
     pub const FLOWS: &str = "weir_flows";

@@ -39,9 +39,9 @@ pub struct Classified {
     pub verdict: Verdict,
     /// The exit flow it belongs to, if the verdict is `Pass(Flow)`.
     pub flow: Option<FlowKey>,
-    /// UDP or TCP payload bytes of `flow` or of a packet that is `Ours`, otherwise 0. On ingress taken from
-    /// the IP and UDP lengths, so padding doesn't count; on egress from the frame's length, which
-    /// alone is right for offloaded trains.
+    /// UDP or TCP payload bytes of `flow` or of a packet that is `Ours`, otherwise 0. On ingress
+    /// taken from the IP and UDP lengths, so padding doesn't count; on egress from the frame's
+    /// length, which alone is right for offloaded trains.
     pub payload_len: u32,
 }
 

@@ -143,8 +143,8 @@ impl Linear {
         let mut at = self.start + offset as usize;
         // Without this the compiler merges the additions of several reads, and the verifier no
         // longer sees that the pointer that was compared is the pointer that is read.
-        // SAFETY: one move of a register to itself. (Without any instruction the compiler would write
-        // two line numbers for one offset, which the kernel refuses.)
+        // SAFETY: one move of a register to itself. (Without any instruction the compiler would
+        // write two line numbers for one offset, which the kernel refuses.)
         unsafe { asm!("{0} = {0}", inout(reg) at, options(nomem, nostack, preserves_flags)) };
         if at + N > self.end {
             return None;

@@ -10,8 +10,8 @@ use crate::port::Io;
 const BUFFERS_MAX: usize = 256;
 
 /// Moves what the engine wants to send into buffers of `io`, until nothing is left or all buffers
-/// are in flight or the budget is spent; what remains waits for the next turn. Target-facing operations go first: they
-/// are what frees the engine's queues.
+/// are in flight or the budget is spent; what remains waits for the next turn. Target-facing
+/// operations go first: they are what frees the engine's queues.
 ///
 /// Returns `true` when something may be left: turn again without waiting.
 pub fn flush(engine: &mut Engine, io: &mut impl Io, now: Instant) -> bool {
