@@ -31,6 +31,8 @@ use crate::storage::Storage;
 const BATCH_MAX: usize = 512;
 /// Between two attempts to write a journal that fails.
 const RETRY: Duration = Duration::from_millis(500);
+/// Streams whose connection is remembered: far more than the server has connections.
+const SPEAKERS_MAX: usize = 1024;
 /// Attempts that are made after the order to stop; then unacked entries are given up.
 const STOPPING_ATTEMPTS: u32 = 3;
 
@@ -44,6 +46,8 @@ pub struct Clerk<S> {
     stop: watch::Receiver<bool>,
     interval: Duration,
     published: Instant,
+    /// The connection that each stream goes on with.
+    speakers: BTreeMap<u64, u64>,
     dirty: BTreeSet<LaneKey>,
     pending: Vec<Entry>,
     replies: Vec<Reply>,
@@ -83,6 +87,7 @@ impl<S: Storage> Clerk<S> {
             stop,
             interval: config.ask_interval,
             published: Instant::now(),
+            speakers: BTreeMap::new(),
             dirty,
             pending: Vec::new(),
             replies: Vec::new(),
@@ -128,12 +133,19 @@ impl<S: Storage> Clerk<S> {
 
     fn handle(&mut self, request: Request) {
         match request {
-            Request::Hello { epoch, reply } => {
+            Request::Hello { epoch, peer, reply } => {
+                self.speaks(epoch, &peer);
                 let chain = self.book.stream(epoch);
                 let (next_seq, head) = (chain.next_seq(), chain.head());
                 self.replies.push(Reply::Hello(reply, HelloAck { epoch, next_seq, head }));
             }
             Request::Record { record, peer } => {
+                if self.speakers.get(&record.epoch) != Some(&peer.id()) {
+                    // The relay has given this connection up and says the same numbers again with
+                    // later counts. Taken from here, they would make those duplicates, which are
+                    // acked without being kept.
+                    return peer.cut("the relay has a newer connection".to_owned());
+                }
                 let opened = self.book.lane_to_open(&record);
                 match self.book.record(&record) {
                     RecordFate::New => {
@@ -170,6 +182,18 @@ impl<S: Storage> Clerk<S> {
             }
             Request::Chain { news } => self.learn(news),
             Request::View { reply } => self.replies.push(Reply::View(reply)),
+        }
+    }
+
+    /// Of several connections of one relay process, the one that greeted last is alive.
+    fn speaks(&mut self, epoch: u64, peer: &Peer) {
+        self.speakers.insert(epoch, peer.id());
+        if self.speakers.len() > SPEAKERS_MAX
+            && let Some(oldest) = self.speakers.iter().min_by_key(|(_, id)| **id)
+        {
+            // Should it live against all odds, it is cut off and greets again.
+            let oldest = *oldest.0;
+            self.speakers.remove(&oldest);
         }
     }
 

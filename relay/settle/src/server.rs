@@ -118,7 +118,7 @@ async fn connection(
     greet(&hello, exit)?;
     info!(epoch = format!("{:016x}", hello.epoch), "relay connected");
     let (peer, queue, mut cut) = Peer::new();
-    let ack = clerk.hello(hello.epoch).await.map_err(|e| e.to_string())?;
+    let ack = clerk.hello(hello.epoch, &peer).await.map_err(|e| e.to_string())?;
     peer.send(Frame::HelloAck(ack));
     let views = clerk.views();
     tokio::select! {

@@ -19,7 +19,7 @@ const FRAMES_MAX: usize = 8192;
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Hello { epoch: u64, reply: oneshot::Sender<HelloAck> },
+    Hello { epoch: u64, peer: Peer, reply: oneshot::Sender<HelloAck> },
     Record { record: Box<UsageRecord>, peer: Peer },
     Voucher { offer: Box<VoucherOffer>, peer: Peer },
     Journal { items: Vec<Item>, reply: oneshot::Sender<()> },
@@ -95,13 +95,13 @@ impl ClerkHandle {
         Self { requests, view }
     }
 
-    /// Where the stream of a relay process goes on.
+    /// Where the stream of a relay process goes on. From now on it goes on with `peer` alone.
     ///
     /// # Errors
     /// [`Error::Stopping`].
-    pub async fn hello(&self, epoch: u64) -> Result<HelloAck, Error> {
+    pub async fn hello(&self, epoch: u64, peer: &Peer) -> Result<HelloAck, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Hello { epoch, reply }).await?;
+        self.send(Request::Hello { epoch, peer: peer.clone(), reply }).await?;
         answer.await.map_err(|_| Error::Stopping)
     }
 

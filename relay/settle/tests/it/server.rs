@@ -86,6 +86,26 @@ async fn records_are_acked_asked_for_paid_and_still_there_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_given_up_connection_still_holds_does_not_take_the_place_of_later_records() {
+    let lab = Lab::new();
+    let running = lab.start().await;
+    let mut old = lab.relay(1).await;
+    // The relay lost patience (a slow disk) and connected again; this record was on its way.
+    let mut new = lab.relay(1).await;
+    let late = stamped(&mut old.chain, 0, 1, 100, 0);
+    old.send(&Frame::Record(Box::new(late))).await;
+    while old.try_next().await.is_some() {}
+    // The tunnel's last values under the same number: an ack makes the relay forget them.
+    let last = weir_usage::UsageRecord { is_final: true, ..usage(channel(), 0, 1, 150, 0) };
+    new.report(last).await;
+    let view = running.sidecar.clerk.view().await.unwrap();
+    let key = weir_settle::book::LaneKey { channel: channel(), lane: 0 };
+    assert_eq!(view.lanes[&key].up_bytes, 150);
+    assert_eq!(view.counters.duplicates, 0);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_voucher_says_why_and_the_same_one_again_is_acked_again() {
     let lab = Lab::new();
     let running = lab.start().await;
