@@ -239,7 +239,8 @@ impl Worker {
             warn!("{complaint}");
         }
         let own = self.book.own(self.meters.bytes());
-        let paid = self.book.last().map_or(0, |paid| paid.signed.voucher.amount);
+        let paid = self.book.last().filter(|paid| paid.accepted);
+        let paid = paid.map_or(0, |paid| paid.signed.voucher.amount);
         Ok(Round { settled: own == (ask.up_bytes, ask.down_bytes) && paid == ask.amount })
     }
 

@@ -168,6 +168,18 @@ impl Book {
         }
         let bytes = ask.agreed(own.0, own.1);
         let voucher = ask.voucher(bytes.0, bytes.1).map_err(Objection::Amount)?;
+        let refused = self.last.filter(|last| last.signed.voucher.seq > relay_seq);
+        if let Some(refused) = refused
+            && refused.signed.voucher.amount == voucher.amount
+        {
+            // Why it was refused may be over: a deposit that was too small, an ask that the exit
+            // had forgotten. The relay stops who doesn't pay, so the counts need not move again.
+            return Ok(if refused.signed.voucher == voucher {
+                Decision::Resend(refused)
+            } else {
+                Decision::Sign { voucher, bytes }
+            });
+        }
         let signed = self.last.map(|last| last.signed.voucher);
         if voucher.amount <= signed.map_or(0, |signed| signed.amount) {
             return Ok(Decision::Nothing);
@@ -209,6 +221,11 @@ impl Book {
     fn check_last(&mut self, ask: &Ask, since_start: (u64, u64)) -> Result<(), Objection> {
         let Some(held) = ask.last else { return Ok(()) };
         held.verify(&self.terms.domain, self.terms.signer).map_err(Objection::ForeignVoucher)?;
+        if let Some(last) = self.last.as_mut()
+            && last.signed.voucher == held.voucher
+        {
+            last.accepted = true;
+        }
         let known = self.last.map_or(0, |last| last.signed.voucher.amount);
         if held.voucher.amount > known {
             let bytes = paid_bytes(ask, since_start, held.voucher.amount);
@@ -246,16 +263,16 @@ impl Book {
     }
 }
 
-/// The most bytes that `amount` pays for at the ask's price. A voucher does not say how they are
-/// spread over the directions; what the relay counted before this start does.
+/// The fewest bytes that cost `amount` at the ask's price: what our own signature proves that we
+/// received. A voucher does not say how they are spread over the directions; what the relay counted
+/// before this start does.
 fn paid_bytes(ask: &Ask, since_start: (u64, u64), amount: u128) -> (u64, u64) {
     let before =
         (ask.up_bytes.saturating_sub(since_start.0), ask.down_bytes.saturating_sub(since_start.1));
+    // floor(n * price / 2^30) reaches the amount at n = ceil(amount * 2^30 / price).
     let price = ask.price.units_per_gib();
-    // floor(n * price / 2^30) <= amount holds for all n below (amount + 1) * 2^30 / price.
-    let limit = amount.checked_add(1).and_then(|more| more.checked_mul(1 << 30));
-    let total = match limit {
-        Some(limit) if price > 0 => u64::try_from((limit - 1) / price).unwrap_or(u64::MAX),
+    let total = match amount.checked_mul(1 << 30) {
+        Some(scaled) if price > 0 => u64::try_from(scaled.div_ceil(price)).unwrap_or(u64::MAX),
         _ => u64::MAX,
     };
     let up = before.0.min(total);
