@@ -278,6 +278,32 @@ fn c42_datagrams_that_overtake_the_request_are_kept() {
 }
 
 #[test]
+fn c42_datagrams_ahead_of_a_refused_request_leave_room_for_others() {
+    let (mut world, client) = world(15, TcpTarget::Echo);
+    let ahead = |world: &mut World, target: &str| {
+        let (id, head) = {
+            let client = world.client(client);
+            let id = client.open_udp(target);
+            (id, client.stream(id).take_outgoing())
+        };
+        for n in 0..40u8 {
+            world.client(client).send_udp(id, &[n; 10]);
+        }
+        world.run_for(Duration::from_millis(100));
+        world.client(client).send_raw(id, &head);
+        id
+    };
+    let token = world.client(client).options.token.take();
+    for _ in 0..3 {
+        let refused = ahead(&mut world, UDP);
+        expect_status(&mut world, client, refused, 407);
+    }
+    world.client(client).options.token = token;
+    let tunnel = ahead(&mut world, UDP);
+    world.run_until("the echoes", |w| w.client(client).stream(tunnel).datagrams.len() == 40);
+}
+
+#[test]
 fn c42_early_datagrams_are_bounded() {
     let (mut world, client) = world(16, TcpTarget::Echo);
     world.names.insert("slow.test".into(), Name::Silent);

@@ -37,6 +37,11 @@ impl Early {
         Some(payload)
     }
 
+    /// The request they were for is over.
+    pub(super) fn forget(&mut self, stream: StreamId) {
+        while self.take(stream).is_some() {}
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Early::default();
     }

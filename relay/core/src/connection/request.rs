@@ -155,6 +155,7 @@ impl Connection {
 
     /// Forgets a request; its stream ends by itself.
     pub(super) fn forget(&mut self, core: &mut Core, id: StreamId) {
+        self.early.forget(id);
         if let Some(request) = self.requests.remove(&id) {
             if let Phase::Tunnel(key) = request.phase {
                 self.unroute(key);
