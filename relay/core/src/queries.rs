@@ -18,14 +18,19 @@ pub(crate) enum Waiter {
 pub(crate) struct Queries {
     last: u64,
     waiting: HashMap<QueryId, Waiter>,
+    /// How many of them are tunnels: each kind has a limit of its own.
+    tunnels: usize,
 }
 
 impl Queries {
-    /// A new query; `None` when `limit` are waiting.
+    /// A new query; `None` when `limit` of its kind are waiting.
     pub(crate) fn ask(&mut self, waiter: Waiter, limit: usize) -> Option<QueryId> {
-        if self.waiting.len() >= limit {
+        let is_tunnel = matches!(waiter, Waiter::Tunnel(_));
+        let waiting = if is_tunnel { self.tunnels } else { self.waiting.len() - self.tunnels };
+        if waiting >= limit {
             return None;
         }
+        self.tunnels += usize::from(is_tunnel);
         self.last += 1;
         let query = QueryId(self.last);
         self.waiting.insert(query, waiter);
@@ -34,11 +39,13 @@ impl Queries {
 
     /// Who waits for it; the query is over.
     pub(crate) fn answer(&mut self, query: QueryId) -> Option<Waiter> {
-        self.waiting.remove(&query)
+        let waiter = self.waiting.remove(&query)?;
+        self.tunnels -= usize::from(matches!(waiter, Waiter::Tunnel(_)));
+        Some(waiter)
     }
 
     /// Nobody waits any more: a late answer is ignored.
     pub(crate) fn cancel(&mut self, query: QueryId) {
-        self.waiting.remove(&query);
+        self.answer(query);
     }
 }

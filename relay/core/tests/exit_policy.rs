@@ -207,6 +207,23 @@ fn queries_are_bounded() {
 }
 
 #[test]
+fn resources_that_wait_do_not_keep_names_from_being_resolved() {
+    let mut config = relay_config();
+    config.limits.resolves = 3;
+    let mut world = World::new(4, config);
+    add_targets(&mut world, TcpTarget::Echo);
+    world.names.insert("echo.test".into(), Name::Addresses(vec![address(UDP).ip()]));
+    world.resources = |_| None;
+    let client = world.connect(ClientOptions::default());
+    for _ in 0..3 {
+        world.client(client).resource("GET", "/.well-known/weir/usage", b"");
+    }
+    world.run_for(std::time::Duration::from_millis(100));
+    let tunnel = world.client(client).open_udp("echo.test:53");
+    expect_status(&mut world, client, tunnel, 200);
+}
+
+#[test]
 fn a_new_policy_is_for_new_tunnels() {
     let (mut world, client) = world(5, TcpTarget::Echo);
     let old = open_udp(&mut world, client);

@@ -23,8 +23,9 @@ const PATH: &str = "/.well-known/weir/";
 /// How long the control plane may take, the settlement sidecar behind it included.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Requests for resources that wait for the control plane, per engine.
-const WAITING_MAX: usize = 4096;
+/// Requests for resources that wait for the control plane, per engine. With the names being
+/// resolved beside them they fit the queue of answers.
+const WAITING_MAX: usize = 2048;
 
 #[derive(Debug)]
 pub(super) struct Resource {
