@@ -119,7 +119,8 @@ impl Default for QuicConfig {
 pub struct Limits {
     /// Client-facing connections, handshaking ones included.
     pub connections: usize,
-    /// Connections from one source: an IPv4 address or an IPv6 /64.
+    /// Connections from one source: an IPv4 address or an IPv6 /64. From half of it on, a new
+    /// client must first prove its address (Retry).
     pub connections_per_source: usize,
     /// Handshaking connections above which a new client must first prove its address (Retry).
     pub retry_above: usize,

@@ -120,6 +120,23 @@ fn c65_connections_per_source() {
 }
 
 #[test]
+fn c65_forged_first_packets_do_not_use_up_what_a_source_may_have() {
+    let limits = Limits { connections_per_source: 6, ..Limits::default() };
+    let mut world = world_with_limits(4, limits);
+    let from = |port| SocketAddr::from(([8, 8, 8, 8], port));
+    for port in 1..=50 {
+        world.add_client_at(from(port), ClientOptions::default());
+    }
+    world.run_for(Duration::from_millis(1));
+    world.clients.clear();
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.engine.stats().connections_handshaking, 3);
+    let owner = world.add_client_at(from(4433), ClientOptions::default());
+    world.run_until("the owner of the address to connect", |w| w.client(owner).connected);
+    open_udp(&mut world, owner);
+}
+
+#[test]
 fn connections_in_all() {
     let limits = Limits { connections: 2, ..Limits::default() };
     let mut world = world_with_limits(5, limits);

@@ -68,7 +68,10 @@ impl Engine {
             self.responses.push(&transmit, &self.scratch);
             return;
         }
-        let pressed = stats.connections_handshaking as usize >= limits.retry_above;
+        // Addresses can be forged: first packets alone must not use up what a source may have.
+        let from_source = self.core.sources.connections(source);
+        let pressed = stats.connections_handshaking as usize >= limits.retry_above
+            || from_source >= limits.connections_per_source.div_ceil(2);
         let proven = incoming.remote_address_validated();
         if pressed && !proven {
             // A client that answers a Retry is where it says it is (RFC 9000 section 8.1.2). One
@@ -80,7 +83,7 @@ impl Engine {
             }
             return;
         }
-        if self.core.sources.connections(source) >= limits.connections_per_source {
+        if from_source >= limits.connections_per_source {
             stats.connections_refused_source += 1;
             let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
             self.responses.push(&transmit, &self.scratch);
