@@ -86,7 +86,8 @@ pub struct QuicConfig {
     /// Bytes that a client may send on one stream ahead of the target: the uplink memory of a TCP
     /// tunnel.
     pub stream_receive_window: u32,
-    /// The same for all streams of a connection.
+    /// The same for all streams of a connection, once it has shown a credential; before, it is
+    /// at most 64 KiB.
     pub receive_window: u32,
     /// Bytes on all streams of a connection that are not acknowledged yet.
     pub send_window: u64,

@@ -28,6 +28,8 @@ pub(crate) struct Core {
     /// The relay's name in Proxy-Status.
     pub(crate) name: String,
     pub(crate) limits: Limits,
+    /// Of a connection that has shown a credential.
+    pub(crate) receive_window: u32,
     pub(crate) policy: Arc<Policy>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) templates: Templates,
@@ -69,6 +71,7 @@ impl Core {
         Core {
             name: config.name.clone(),
             limits: config.limits.clone(),
+            receive_window: config.quic.receive_window,
             policy: config.policy.clone(),
             grants: config.grants.clone(),
             templates: config.templates.clone(),

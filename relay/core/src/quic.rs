@@ -22,6 +22,10 @@ const UNI_STREAMS: u32 = 8;
 /// the IP and UDP headers.
 pub(crate) const CLIENT_TRAIN_BYTES: usize = 65_507;
 
+/// Bytes on all streams of a connection that has not shown a credential yet: room for requests.
+/// Anybody may fill it and then just stay, so it must not be the window of a tunnel.
+const RECEIVE_WINDOW_BEFORE_LOGIN: u32 = 64 << 10;
+
 /// A QUIC DATAGRAM waits in the connection only until the next train is built: enough for two
 /// trains. Queueing happens in the tunnels, where it is fair and bounded per tunnel.
 const DATAGRAM_SEND_BUFFER: usize = 128 << 10;
@@ -88,7 +92,7 @@ fn transport(config: &EngineConfig) -> Result<TransportConfig, Error> {
             discovery
         }))
         .stream_receive_window(VarInt::from_u32(quic.stream_receive_window))
-        .receive_window(VarInt::from_u32(quic.receive_window))
+        .receive_window(VarInt::from_u32(quic.receive_window.min(RECEIVE_WINDOW_BEFORE_LOGIN)))
         .send_window(quic.send_window)
         .datagram_receive_buffer_size(Some(quic.datagram_buffer))
         .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER);

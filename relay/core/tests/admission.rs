@@ -8,7 +8,7 @@ use weir_core::{Command, Grant, Grants, Limits};
 use weir_proto::Field;
 use weir_sim::config::{grant, grants, token_sha256};
 use weir_sim::scenario::*;
-use weir_sim::{ClientOptions, GRANT_TOKEN, TcpTarget, World, relay_config};
+use weir_sim::{ClientId, ClientOptions, GRANT_TOKEN, TcpTarget, World, relay_config};
 
 const NO_ERROR: u64 = 0x100;
 const CONNECT_ERROR: u64 = 0x10f;
@@ -195,6 +195,30 @@ fn connections_without_a_credential_do_not_stay() {
     expect_close(&mut world, silent, NO_ERROR);
     assert!(world.client(client).closed.is_none());
     assert_eq!(world.engine.stats().logins_timed_out, 1);
+}
+
+/// Bytes that the client may send before it hears from the relay again.
+fn bytes_ahead(world: &mut World, client: ClientId) -> usize {
+    // A frame of an unknown type that never ends.
+    let mut frame = vec![0x21, 0xc0, 0, 0, 0, 0x7f, 0, 0, 0, 0];
+    frame.resize(512 << 10, 0);
+    let streams: Vec<_> = (0..8).map(|_| world.client(client).raw_stream(false)).collect();
+    for id in &streams {
+        world.client(client).send_raw(*id, &frame);
+    }
+    let now = world.now;
+    world.client(client).pump(now);
+    streams.iter().map(|id| world.client(client).stream(*id).written).sum()
+}
+
+#[test]
+fn little_is_kept_for_who_has_shown_no_credential() {
+    let (mut world, client) = world(12, TcpTarget::Echo);
+    assert!(bytes_ahead(&mut world, client) <= 64 << 10);
+    let known = world.connect(ClientOptions::default());
+    open_tcp(&mut world, known);
+    world.run_for(Duration::from_millis(100));
+    assert_eq!(bytes_ahead(&mut world, known), 4 << 20);
 }
 
 #[test]

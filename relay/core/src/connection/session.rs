@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use quinn_proto::VarInt;
 use ring::digest;
 use weir_proto::request::Credential;
 
@@ -52,6 +53,9 @@ impl Connection {
             return Err(Denied::Challenge);
         };
         self.login_deadline = None;
+        if self.sessions.is_empty() {
+            self.quic.set_receive_window(VarInt::from_u32(core.receive_window));
+        }
         let known = self.sessions.iter().find(|session| session.grant == grant.id);
         let id = match known {
             Some(session) => session.id,
