@@ -193,6 +193,13 @@ fn write(
             "  the kernel counted {:+} bytes up and {:+} bytes down against the relay",
             lane.kernel_minus_relay_up, lane.kernel_minus_relay_down
         );
+        if lane.undercounted > 0 {
+            let _ = writeln!(
+                out,
+                "  of {} tunnels the kernel saw more than was billed: bytes that nobody read",
+                lane.undercounted
+            );
+        }
         for (tunnel, finding) in &lane.findings {
             let _ = writeln!(
                 out,

@@ -20,7 +20,7 @@ pub struct Comparison {
     pub down_bytes: i64,
 }
 
-/// Why a tunnel's bytes aren't asked for until an operator looked.
+/// What is wrong with a tunnel's counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// The kernel saw less than the engine bills.
@@ -28,7 +28,8 @@ pub enum Finding {
         /// Bytes missing in the worse direction.
         bytes: u64,
     },
-    /// The kernel saw more than the transport's overhead explains.
+    /// The kernel saw more than the transport's overhead explains: what a target sent on after the
+    /// client went away, or what found a socket's buffer full. Nobody pays for it.
     Undercounted {
         /// Bytes too many in the worse direction.
         bytes: u64,
@@ -58,6 +59,13 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
+    /// Whether the tunnel's bytes aren't asked for until an operator looked: those that might bill
+    /// for what wasn't delivered. A target can send more than is read whenever it likes; if that
+    /// held a lane back, it would cut off a payer who did nothing but end a download.
+    pub fn holds_back(&self) -> bool {
+        !matches!(self, Self::Undercounted { .. })
+    }
+
     /// A label for metrics.
     pub fn name(&self) -> &'static str {
         match self {

@@ -69,6 +69,8 @@ pub struct Lane {
     pub findings: BTreeMap<u128, Finding>,
     /// Findings past the table's size, and those of tunnels that were waived.
     pub findings_dropped: u64,
+    /// Tunnels of which the kernel saw more than is billed. They hold nothing back.
+    pub undercounted: u64,
     /// Sum over tunnels of the kernel's bytes minus the engine's, client to target.
     pub kernel_minus_relay_up: i64,
     /// The same, target to client.
@@ -101,6 +103,7 @@ impl Lane {
             accepted: None,
             findings: BTreeMap::new(),
             findings_dropped: 0,
+            undercounted: 0,
             kernel_minus_relay_up: 0,
             kernel_minus_relay_down: 0,
             funding: Funding::Unknown,
@@ -189,7 +192,9 @@ impl Lane {
     }
 
     pub(super) fn find(&mut self, tunnel: u128, finding: Finding) {
-        if self.waived.contains(&tunnel) || self.findings.len() >= FINDINGS_MAX {
+        if !finding.holds_back() {
+            self.undercounted += 1;
+        } else if self.waived.contains(&tunnel) || self.findings.len() >= FINDINGS_MAX {
             self.findings_dropped += 1;
         } else {
             self.findings.insert(tunnel, finding);
