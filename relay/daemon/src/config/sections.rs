@@ -209,7 +209,7 @@ fn limits(section: Section<'_>) -> LimitsConfig {
         tunnels_per_connection: section.ranged("tunnels_per_connection", 256, 1..65_536),
         idle_timeout: seconds("idle_timeout_s", 150, 1..601),
         // RFC 9298 section 6 asks for at least two minutes.
-        udp_idle_timeout: seconds("udp_idle_timeout_s", 120, 1..3_601),
+        udp_idle_timeout: seconds("udp_idle_timeout_s", 120, 120..3_601),
         connect_timeout: seconds("connect_timeout_s", 10, 1..301),
         auth_failures_per_minute: section.ranged("auth_failures_per_minute", 60, 1..1_000_001),
     };
