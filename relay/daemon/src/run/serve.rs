@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use weir_core::Command;
 
 use super::assemble::Assembled;
@@ -31,15 +32,17 @@ pub(super) async fn serve(assembled: Assembled) -> Result<(), Failure> {
     let Assembled { state, threads, questions, mut ended, admin, resolver, link, run_dir } =
         assembled;
     let (peers, resources) = (Arc::clone(&state.peers), Arc::clone(&state.resources));
-    tokio::spawn(questions::serve(questions, peers, resolver, resources));
-    tokio::spawn(admin::serve(admin, Arc::clone(&state)));
-    tokio::spawn(collect(Arc::clone(&state)));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(questions::serve(questions, peers, resolver, resources));
+    tasks.spawn(admin::serve(admin, Arc::clone(&state)));
+    tasks.spawn(collect(Arc::clone(&state)));
     if let Some(link) = link {
-        tokio::spawn(link.run());
+        tasks.spawn(link.run());
     }
     let mut signals = Signals::new().map_err(Failure::Internal)?;
     let drained = tokio::select! {
         failure = first_death(&mut ended) => return Err(failure),
+        failure = first_panic(&mut tasks) => return Err(failure),
         () = signals.until_end(&state) => drain(&state, &mut ended, &mut signals).await?,
     };
     if drained {
@@ -114,6 +117,17 @@ async fn first_death(ended: &mut Ended) -> Failure {
     }
 }
 
+/// A task of the control thread that panics takes the relay with it too: without it no name is
+/// resolved, nothing is reported, or nobody can see either.
+async fn first_panic(tasks: &mut JoinSet<()>) -> Failure {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            return Failure::Internal(anyhow!("the control thread broke down: {error}"));
+        }
+    }
+    std::future::pending().await
+}
+
 /// Returns whether all workers came to an orderly end.
 async fn drain(state: &State, ended: &mut Ended, signals: &mut Signals) -> Result<bool, Failure> {
     let patience = state.config.load().relay.drain;
@@ -169,5 +183,21 @@ fn remove_ledgers(state: &State, dir: &std::path::Path) {
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::warn!("{}: can't be removed: {error}", path.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_on_the_control_thread_is_the_end() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tasks.spawn(std::future::pending());
+        tasks.spawn(async { panic!("a bug") });
+        let failure = first_panic(&mut tasks).await.to_string();
+        assert!(failure.contains("the control thread broke down"), "{failure}");
+        assert!(failure.contains("a bug"), "{failure}");
     }
 }
