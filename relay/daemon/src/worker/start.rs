@@ -107,7 +107,7 @@ pub(crate) fn start(plan: Plan) -> Result<Running, Failure> {
         let (ready, end) = (ready.clone(), end.clone());
         let thread = std::thread::Builder::new().name(format!("weir-w{index}")).spawn(move || {
             let mut obituary = Obituary { index, end, result: Err("it panicked".to_owned()) };
-            obituary.result = seat.take(&ready);
+            obituary.result = seat.take(ready);
         });
         threads.push(thread.context("no thread for a worker")?);
     }
@@ -163,12 +163,14 @@ struct Seat {
 
 impl Seat {
     /// The life of a worker thread.
-    fn take(self, ready: &std_mpsc::Sender<anyhow::Result<PathBuf>>) -> Result<(), String> {
+    fn take(self, ready: std_mpsc::Sender<anyhow::Result<PathBuf>>) -> Result<(), String> {
         let path = self.ledger.clone();
         match self.open() {
             Ok(worker) => {
                 // The receiver is gone only if another worker failed, which ends the process.
                 let _ = ready.send(Ok(path));
+                // If another one panics before it is ready, only the last sender's end tells.
+                drop(ready);
                 worker.run().map_err(|error| error.to_string())
             }
             Err(error) => {
