@@ -41,13 +41,26 @@ fn has_ipv6_route() -> bool {
 
 /// The addresses of all interfaces.
 fn local_addresses() -> Vec<IpAddr> {
-    let v4 = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let v6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    // Not /proc/net, which a sandbox that hides all but processes (ProcSubset=pid) takes away.
+    let (v4, v6) = (table("/proc/self/net/fib_trie"), table("/proc/self/net/if_inet6"));
     parse_fib_trie(&v4)
         .into_iter()
         .map(IpAddr::V4)
         .chain(parse_if_inet6(&v6).into_iter().map(IpAddr::V6))
         .collect()
+}
+
+fn table(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| {
+        // A kernel without IPv6 has no table of it.
+        if error.kind() != std::io::ErrorKind::NotFound || !path.ends_with("6") {
+            tracing::error!(
+                "{path}: {error}: tunnels to this host's own addresses are not refused; list them \
+                 in exit.deny"
+            );
+        }
+        String::new()
+    })
 }
 
 /// An address line (`|-- 192.0.2.1`) followed by `/32 host LOCAL`.
@@ -75,6 +88,11 @@ fn parse_if_inet6(text: &str) -> Vec<Ipv6Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_host_has_a_loopback_address() {
+        assert!(local_addresses().contains(&Ipv4Addr::LOCALHOST.into()));
+    }
 
     #[test]
     fn the_kernels_tables_are_understood() {
