@@ -118,8 +118,6 @@ impl Link {
                     Err(error) => return error,
                 },
                 _ = tick.tick() => {
-                    // A reload may have brought a lane of which the sidecar has no news.
-                    self.apply_credit();
                     let mut export = self.export();
                     export.collect();
                     for record in &mut export.pending(RECORDS_PER_ROUND) {

@@ -152,9 +152,6 @@ impl FlowBook for KernelFlows {
     }
 
     fn read(&mut self, flow: &FlowTuple, closed: Option<&TunnelCounters>) -> FlowReading {
-        if let Some(last) = self.inherited.remove(flow) {
-            return FlowReading::Last(last);
-        }
         let Some(a) = closed else {
             return self.so_far(flow).map_or(FlowReading::Uncounted, FlowReading::SoFar);
         };
@@ -186,6 +183,10 @@ impl FlowBook for KernelFlows {
 
 fn kernel_flow(flow: &FlowTuple) -> Flow {
     let protocol = match flow.transport {
+
+    fn inherited(&mut self, flow: &FlowTuple) -> Option<ExitFlow> {
+        self.inherited.remove(flow)
+    }
         Transport::Tcp => Protocol::Tcp,
         Transport::Udp => Protocol::Udp,
     };

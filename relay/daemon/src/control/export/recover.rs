@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use weir_core::ledger::{Amount, DirectionCounters, DropReason};
-use weir_io::{LedgerReader, SlotSnapshot, SlotState};
+use weir_io::{LedgerReader, SlotSnapshot};
 
-/// The tunnels of one dead worker, brought to an end.
+/// The tunnels of one dead worker. Nothing is pending in any, whether it was open or closed.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     path: PathBuf,
@@ -68,7 +68,6 @@ fn read_one(path: &Path) -> Result<Option<Recovered>, weir_io::Error> {
     }
     let mut slots = reader.iter().collect::<Result<Vec<_>, _>>()?;
     for slot in &mut slots {
-        slot.state = SlotState::Closed;
         end(&mut slot.counters.up);
         end(&mut slot.counters.down);
     }
