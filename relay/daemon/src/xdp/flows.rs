@@ -159,7 +159,12 @@ impl FlowBook for KernelFlows {
             self.missing.remove(flow);
             return FlowReading::Last(last);
         }
-        let Some(b) = self.so_far(flow) else {
+        let entry = match flow.transport {
+            Transport::Tcp => self.so_far(flow),
+            // Taken out before the tunnel closed: what is there now is a later tunnel's.
+            Transport::Udp => None,
+        };
+        let Some(b) = entry else {
             // Its worker may be between taking it out of the table and saying so: the next round
             // knows.
             let first_time = self.missing.insert(*flow);
@@ -169,9 +174,8 @@ impl FlowBook for KernelFlows {
             self.missing.remove(flow);
             return FlowReading::Uncounted;
         };
-        let Some(rest) = self.resting.get(flow).map(Instant::elapsed) else {
-            return FlowReading::SoFar(b);
-        };
+        // If the notice of its closing found no room, its rest begins here.
+        let rest = self.resting.entry(*flow).or_insert_with(Instant::now).elapsed();
         let covered = b.up.payload_bytes >= a.up.forwarded.bytes
             && b.down.payload_bytes >= a.down.received.bytes;
         if rest >= PATIENCE || (covered && rest >= REST) {
@@ -179,14 +183,14 @@ impl FlowBook for KernelFlows {
         }
         FlowReading::SoFar(b)
     }
-}
-
-fn kernel_flow(flow: &FlowTuple) -> Flow {
-    let protocol = match flow.transport {
 
     fn inherited(&mut self, flow: &FlowTuple) -> Option<ExitFlow> {
         self.inherited.remove(flow)
     }
+}
+
+fn kernel_flow(flow: &FlowTuple) -> Flow {
+    let protocol = match flow.transport {
         Transport::Tcp => Protocol::Tcp,
         Transport::Udp => Protocol::Udp,
     };
