@@ -11,6 +11,7 @@ use std::path::Path;
 use lab::socks::connect;
 use lab::target::tcp_echo;
 use lab::{PATIENCE, Relay, wait_for};
+use rustix::process::Signal;
 use weir_usage::{
     ChannelId, CreditState, ExitId, Frame, FrameReader, Funding, HelloAck, RecordChain, UsageRecord,
 };
@@ -134,6 +135,46 @@ fn credit_stops_and_releases_and_the_chain_has_no_gap() {
     sidecar.send(&Frame::RecordAck { next_seq: chain.next_seq() });
     wait_for("the acknowledgement to be noted", || {
         (relay.status()["export"]["records_in_flight"] == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_grant_that_a_reload_brings_gets_the_credit_that_was_announced_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (relay, listener) = start(dir.path());
+    let mut sidecar = Sidecar::accept(&listener, &mut None);
+    let (channel, funding) = (CHANNEL, Funding::Funded);
+    let state = CreditState { channel, lane: 9, used_bytes: 0, paid_bytes: 0, funding };
+    sidecar.send(&Frame::Credit(state));
+    sidecar.credit(0, 0);
+    let has_credit = |grant: usize| {
+        let status = relay.status();
+        (status["grants"][grant]["limit_bytes"] == 1 << 20).then_some(())
+    };
+    wait_for("both frames to be read", || has_credit(1));
+    let file = relay.path("relay.toml");
+    let more = format!(
+        "{}\n[[grant]]\nname = \"late\"\ntoken_sha256 = \"{}\"\nchannel = \"{CHANNEL}\"\nlane = 9\n",
+        std::fs::read_to_string(&file).unwrap(),
+        lab::sha256_hex("late-token"),
+    );
+    std::fs::write(&file, more).unwrap();
+    relay.signal(Signal::HUP);
+    // The sidecar has no news, so it says nothing.
+    wait_for("the credit of the new grant", || has_credit(2));
+}
+
+#[test]
+fn what_is_carried_for_nothing_is_counted_while_no_sidecar_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (relay, listener) = start(dir.path());
+    drop(listener);
+    let client = relay.client(1);
+    let mut stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
+    stream.write_all(b"counted").unwrap();
+    stream.read_exact(&mut [0; 7]).unwrap();
+    wait_for("the totals to go on", || {
+        (relay.status()["totals"]["tcp"]["a"]["up"]["forwarded"]["bytes"] == 7).then_some(())
     });
 }
 

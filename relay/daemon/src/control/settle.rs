@@ -77,6 +77,9 @@ impl Link {
                 }
                 Err(_) => {}
             }
+            // Also while nobody listens: ledger B is read while the kernel still has it, and the
+            // totals that the operator sees go on.
+            self.export().collect();
             self.apply_credit();
             tokio::time::sleep(RECONNECT_AFTER).await;
         }
@@ -118,6 +121,8 @@ impl Link {
                     Err(error) => return error,
                 },
                 _ = tick.tick() => {
+                    // A reload may have brought a lane of which the sidecar has no news.
+                    self.apply_credit();
                     let mut export = self.export();
                     export.collect();
                     for record in &mut export.pending(RECORDS_PER_ROUND) {
