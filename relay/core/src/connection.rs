@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     /// Request streams that the client opened so far.
     requests_opened: u64,
     sessions: Vec<Session>,
+    /// Bytes of requests that came before the first session.
+    stranger_bytes: usize,
     early: Early,
     /// UDP tunnels with something for the client, in the order of their turns.
     downlink: VecDeque<usize>,
@@ -78,6 +80,7 @@ impl Connection {
             requests: HashMap::new(),
             requests_opened: 0,
             sessions: Vec::new(),
+            stranger_bytes: 0,
             early: Early::default(),
             downlink: VecDeque::new(),
             last_route: None,

@@ -11,6 +11,7 @@ use weir_sim::scenario::*;
 use weir_sim::{ClientId, ClientOptions, GRANT_TOKEN, TcpTarget, World, relay_config};
 
 const NO_ERROR: u64 = 0x100;
+const EXCESSIVE_LOAD: u64 = 0x107;
 const CONNECT_ERROR: u64 = 0x10f;
 
 fn world_with_limits(seed: u64, limits: Limits) -> World {
@@ -219,6 +220,27 @@ fn little_is_kept_for_who_has_shown_no_credential() {
     open_tcp(&mut world, known);
     world.run_for(Duration::from_millis(100));
     assert_eq!(bytes_ahead(&mut world, known), 4 << 20);
+}
+
+#[test]
+fn field_sections_in_the_making_are_bounded_without_a_credential() {
+    let (mut world, client) = world(13, TcpTarget::Echo);
+    // HEADERS of 16,000 bytes, all but the last.
+    let mut frame = vec![0x01, 0x7e, 0x80];
+    frame.resize(3 + 15_999, 0);
+    for _ in 0..32 {
+        let id = world.client(client).raw_stream(false);
+        world.client(client).send_raw(id, &frame);
+    }
+    expect_close(&mut world, client, EXCESSIVE_LOAD);
+    let known = world.connect(ClientOptions::default());
+    open_udp(&mut world, known);
+    for _ in 0..32 {
+        let id = world.client(known).raw_stream(false);
+        world.client(known).send_raw(id, &frame);
+    }
+    world.run_for(Duration::from_secs(1));
+    assert!(world.client(known).closed.is_none());
 }
 
 #[test]

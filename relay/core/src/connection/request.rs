@@ -28,6 +28,10 @@ use super::uni::FIELD_SECTION_MAX;
 /// is open, so it has to be little.
 const MESSAGE_READ_MAX: usize = 4 << 10;
 
+/// Bytes of requests that a connection may send before it has shown a credential: hundreds of usual
+/// ones. Each stream may keep a field section in the making, and anybody can begin many.
+const STRANGER_BYTES_MAX: usize = 256 << 10;
+
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) phase: Phase,
@@ -246,7 +250,16 @@ impl Connection {
     fn read_message(&mut self, core: &mut Core, id: StreamId, now: Instant) {
         loop {
             let result = match read(&mut self.quic, id, MESSAGE_READ_MAX) {
-                Read::Data(chunk) => self.message_data(core, id, chunk, now),
+                Read::Data(chunk) => {
+                    if self.sessions.is_empty() {
+                        self.stranger_bytes += chunk.len();
+                    }
+                    if self.stranger_bytes > STRANGER_BYTES_MAX {
+                        let reason = "too much without a credential";
+                        return self.close(core, now, H3Code::EXCESSIVE_LOAD, reason);
+                    }
+                    self.message_data(core, id, chunk, now)
+                }
                 Read::Blocked | Read::Closed => return,
                 Read::Finished => {
                     let result = self.message_ended(core, id, now);
