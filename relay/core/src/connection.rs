@@ -35,7 +35,8 @@ pub(crate) struct Connection {
     timer: TimerId,
     /// When the handshake has to be over; `None` once it is.
     handshake_deadline: Option<Instant>,
-    /// When a valid credential has to be shown; `None` before the handshake and after the first.
+    /// When a valid credential has to be shown; `None` before the handshake and while there
+    /// is a session.
     login_deadline: Option<Instant>,
     /// Whether it is on the list of those that may have something to send.
     pub(crate) dirty: bool,

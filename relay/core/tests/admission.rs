@@ -310,3 +310,18 @@ fn a_revoked_grant_ends_its_tunnels_and_a_kept_one_goes_on() {
     let again = world.client(revoked).open_udp(UDP);
     expect_status(&mut world, revoked, again, 407);
 }
+
+#[test]
+fn a_client_whose_only_grant_is_revoked_has_to_log_in_again() {
+    let (mut world, client) = world(14, TcpTarget::Echo);
+    open_udp(&mut world, client);
+    world.run_for(Duration::from_secs(100));
+    world.command(Command::Grants(Arc::default()));
+    for _ in 0..4 {
+        world.run_for(Duration::from_secs(29));
+        world.client(client).quic.ping();
+    }
+    assert!(world.client(client).closed.is_none());
+    expect_close(&mut world, client, NO_ERROR);
+    assert_eq!(world.engine.stats().logins_timed_out, 1);
+}

@@ -67,6 +67,17 @@ impl Connection {
         };
         Ok((id, grant))
     }
+
+    /// Forgets the sessions whose grant is no more. Without any it is a stranger's connection
+    /// again: it has to show a credential in time, and guessing is limited.
+    pub(crate) fn end_revoked_sessions(&mut self, core: &mut Core, now: Instant) {
+        let before = self.sessions.len();
+        self.sessions.retain(|session| core.grants.contains(session.grant));
+        if before > 0 && self.sessions.is_empty() && !self.is_torn_down() {
+            self.login_deadline = Some(now + core.limits.login_timeout);
+            self.touch(&mut core.dirty);
+        }
+    }
 }
 
 fn sha256(secret: &[u8]) -> [u8; 32] {

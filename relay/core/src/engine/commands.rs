@@ -45,7 +45,7 @@ impl Engine {
             Command::Policy(policy) => self.core.policy = policy,
             Command::Grants(grants) => {
                 self.core.grants = grants;
-                self.close_revoked();
+                self.close_revoked(now);
             }
             Command::Tls(tls) => {
                 let server_config = quic::server_config(&self.config, &tls)?;
@@ -67,8 +67,8 @@ impl Engine {
         }
     }
 
-    /// Closes the tunnels whose grant is no more.
-    fn close_revoked(&mut self) {
+    /// Closes the tunnels and ends the sessions whose grant is no more.
+    fn close_revoked(&mut self, now: Instant) {
         let revoked: Vec<usize> = self
             .core
             .tunnels
@@ -79,6 +79,11 @@ impl Engine {
         for key in revoked {
             if let Some((connection, core)) = self.split_tunnel(key) {
                 connection.end_tunnel(core, key, H3Code::CONNECT_ERROR);
+            }
+        }
+        for handle in 0..self.connections.len() {
+            if let Some((connection, core)) = self.split(handle) {
+                connection.end_revoked_sessions(core, now);
             }
         }
     }
