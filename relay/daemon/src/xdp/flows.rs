@@ -28,6 +28,10 @@ const REST: Duration = Duration::from_millis(200);
 /// A flow that never adds up (a reset, a target that is gone) is let go after so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A full table is complained of so often at most: clients open flows as fast as they like, and a
+/// worker waits for its log.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
 /// What workers tell the exporter.
 #[derive(Debug)]
 pub(super) struct ClosedFlows {
@@ -50,13 +54,33 @@ impl Default for ClosedFlows {
 
 /// The hook of one worker.
 pub(super) fn hook(table: FlowTable, closed: Arc<ClosedFlows>) -> Box<dyn FlowHook + Send> {
-    Box::new(Hook { table, closed })
+    Box::new(Hook { table, closed, uncounted: Complaints::default() })
 }
 
 #[derive(Debug)]
 struct Hook {
     table: FlowTable,
     closed: Arc<ClosedFlows>,
+    uncounted: Complaints,
+}
+
+/// What there is to complain of, and when that was done last.
+#[derive(Debug, Default)]
+struct Complaints {
+    unsaid: u64,
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    /// Adds one. Returns how many to complain of now, if it is time to.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.unsaid += 1;
+        if self.last.is_some_and(|last| now < last + COMPLAIN_EVERY) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
 }
 
 impl FlowHook for Hook {
@@ -64,7 +88,11 @@ impl FlowHook for Hook {
         match self.table.insert(&kernel_flow(flow)) {
             // A predecessor with the same addresses rests in the table; both are counted there.
             Ok(()) | Err(XdpError::FlowExists(_)) => {}
-            Err(error) => tracing::error!("a flow goes uncounted by the kernel: {error}"),
+            Err(error) => {
+                if let Some(flows) = self.uncounted.add(Instant::now()) {
+                    tracing::error!(flows, "flows go uncounted by the kernel: {error}");
+                }
+            }
         }
     }
 
@@ -212,4 +240,18 @@ fn exit_flow(count: &FlowCounters) -> ExitFlow {
         wire_bytes: from.wire_bytes,
     };
     ExitFlow { up: amount(count.egress), down: amount(count.ingress) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_flows_is_no_flood_of_log_lines() {
+        let start = Instant::now();
+        let mut complaints = Complaints::default();
+        let said: Vec<u64> =
+            (0..25_000).filter_map(|n| complaints.add(start + Duration::from_millis(n))).collect();
+        assert_eq!(said, [1, 10_000, 10_000]);
+    }
 }
