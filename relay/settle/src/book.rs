@@ -246,10 +246,7 @@ impl Book {
             channel: key.channel,
             lane: key.lane,
             used_bytes: lane.up_bytes.saturating_add(lane.down_bytes),
-            paid_bytes: lane
-                .accepted
-                .as_ref()
-                .map_or(0, |a| a.up_bytes.saturating_add(a.down_bytes)),
+            paid_bytes: lane.paid_bytes(self.tolerance.unsigned_permille),
             funding: lane.funding,
         })
     }

@@ -95,6 +95,9 @@ pub struct Tolerance {
     pub tcp_overhead_permille: u64,
     /// TCP: allowed on top, so that a short tunnel's handshake doesn't trip it.
     pub tcp_overhead_bytes: u64,
+    /// Bytes that never reached the payer and don't use up its credit, in thousandths of those that
+    /// it signed for.
+    pub unsigned_permille: u64,
 }
 
 /// A payer's channel.

@@ -136,7 +136,7 @@ pub struct CreditState {
     pub lane: u32,
     /// Billable bytes in the journal, both directions, over all epochs.
     pub used_bytes: u64,
-    /// Billable bytes that accepted vouchers pay for.
+    /// Billable bytes that accepted vouchers pay for, and those that the exit doesn't insist on.
     pub paid_bytes: u64,
     pub funding: Funding,
 }

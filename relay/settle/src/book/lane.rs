@@ -65,6 +65,8 @@ pub struct Lane {
     pub last_record_ms: u64,
     /// The best voucher.
     pub accepted: Option<Accepted>,
+    /// Bytes used when the best voucher was accepted, which it doesn't pay for.
+    unsigned_bytes: u64,
     /// Tunnels whose ledgers disagree; while there is one, nothing new is asked for.
     pub findings: BTreeMap<u128, Finding>,
     /// Findings past the table's size, and those of tunnels that were waived.
@@ -101,6 +103,7 @@ impl Lane {
             tunnels: 0,
             last_record_ms: 0,
             accepted: None,
+            unsigned_bytes: 0,
             findings: BTreeMap::new(),
             findings_dropped: 0,
             undercounted: 0,
@@ -208,7 +211,18 @@ impl Lane {
         }
     }
 
+    /// Bytes that are paid for, as far as credit is concerned: those that were signed for, and on
+    /// top up to `permille` of them that were used and didn't reach the payer.
+    pub(super) fn paid_bytes(&self, permille: u64) -> u64 {
+        let signed = self.accepted.as_ref().map_or(0, |a| a.up_bytes.saturating_add(a.down_bytes));
+        let share = u128::from(signed) * u128::from(permille) / 1000;
+        let share = u64::try_from(share).unwrap_or(u64::MAX);
+        signed.saturating_add(share.min(self.unsigned_bytes))
+    }
+
     pub(super) fn accept(&mut self, offer: &VoucherOffer, at_ms: u64) {
+        let signed = offer.up_bytes.saturating_add(offer.down_bytes);
+        self.unsigned_bytes = self.up_bytes.saturating_add(self.down_bytes).saturating_sub(signed);
         self.accepted = Some(Accepted {
             signed: offer.signed,
             up_bytes: offer.up_bytes,

@@ -327,6 +327,28 @@ fn an_ask_paid_in_full_is_accepted_once_and_held_after() {
 }
 
 #[test]
+fn what_is_lost_on_the_way_does_not_eat_up_an_honest_payers_credit() {
+    let mut book = book();
+    let mut chain = RecordChain::new(EXIT, 1);
+    for round in 1..=100_u64 {
+        // One byte in 200 that the exit sent never arrived.
+        book.record(&stamped(&mut chain, 0, 1, 0, round * 1_000_000));
+        let ask = book.ask(&lane()).unwrap();
+        let down_bytes = ask.down_bytes - round * 5_000;
+        book.accept(&pay(&Ask { down_bytes, ..ask }), round);
+        let credit = book.credit(&lane()).unwrap();
+        assert_eq!(credit.paid_bytes, credit.used_bytes, "nothing of the window is used");
+    }
+    // Who keeps back more gets no more than the share, and who signs nothing gets nothing.
+    book.record(&stamped(&mut chain, 0, 1, 0, 200_000_000));
+    let ask = book.ask(&lane()).unwrap();
+    book.accept(&pay(&Ask { down_bytes: 100_000_000, ..ask }), 200);
+    assert_eq!(book.credit(&lane()).unwrap().paid_bytes, 101_000_000);
+    assert_eq!(book.lanes()[&lane()].exposure(), 100_000_000, "the loss shows all the same");
+    assert_eq!(owing(1000, 500).0.credit(&lane()).unwrap().paid_bytes, 0);
+}
+
+#[test]
 fn a_payer_may_sign_for_less_than_it_was_asked() {
     let (book, ask) = owing(1000, 500);
     let voucher = ask.voucher(900, 500).unwrap();
