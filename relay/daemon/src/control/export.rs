@@ -245,7 +245,7 @@ impl Export {
         let index = self.recovered.len();
         for slot in &file.slots {
             let place = Place::Recovered { file: index };
-            observe(&mut self.tunnels, slot, place, file.written_ms);
+            observe(&mut self.tunnels, slot, place, file.made_ms);
             let Some(tracked) = self.tunnels.get_mut(&slot.entry.tunnel) else { continue };
             tracked.closed = true;
             // A tunnel that was closed has no entry any more: the one with its addresses is a

@@ -12,8 +12,9 @@ use weir_io::{LedgerReader, SlotSnapshot};
 pub(crate) struct Recovered {
     path: PathBuf,
     pub slots: Vec<SlotSnapshot>,
-    /// When the file was written last, Unix time in milliseconds.
-    pub written_ms: u64,
+    /// When the file was made, Unix time in milliseconds: no tunnel in it is older. When it was
+    /// written last is not known, since stores through a mapping need not show in its times.
+    pub made_ms: u64,
 }
 
 impl Recovered {
@@ -71,10 +72,10 @@ fn read_one(path: &Path) -> Result<Option<Recovered>, weir_io::Error> {
         end(&mut slot.counters.up);
         end(&mut slot.counters.down);
     }
-    let modified = fs::metadata(path).and_then(|found| found.modified()).unwrap_or(UNIX_EPOCH);
-    let written = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let written_ms = u64::try_from(written.as_millis()).unwrap_or(u64::MAX);
-    Ok(Some(Recovered { path: path.to_owned(), slots, written_ms }))
+    let made = fs::metadata(path).and_then(|found| found.created().or_else(|_| found.modified()));
+    let made = made.unwrap_or(UNIX_EPOCH).duration_since(UNIX_EPOCH).unwrap_or_default();
+    let made_ms = u64::try_from(made.as_millis()).unwrap_or(u64::MAX);
+    Ok(Some(Recovered { path: path.to_owned(), slots, made_ms }))
 }
 
 /// What was received and not yet forwarded died with the process.

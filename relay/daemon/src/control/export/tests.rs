@@ -71,6 +71,7 @@ fn kernel_counts_of_a_dead_process_go_to_the_tunnel_that_had_the_flow_open() {
     for (record, forwarded) in [(closed, 100), (open, 300)] {
         assert!(record.is_final);
         assert_eq!(record.up.forwarded.bytes, forwarded);
+        assert!(record.t0_ms > 0);
         record.check().unwrap();
     }
 }
