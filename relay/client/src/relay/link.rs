@@ -250,11 +250,16 @@ impl Link {
             builder.body(()).map_err(|error| OpenError::Refused(Refusal::unavailable(error)))?;
         let work = async {
             let mut stream = self.send(request).await?;
-            if !body.is_empty() {
-                let body = MeteredBytes::uncounted(body);
-                stream.send_data(body).await.map_err(|error| self.failed(error))?;
+            // The relay may answer before it has read all of a request, and stop reading: the
+            // answer counts nevertheless (RFC 9114 section 4.1.1). What breaks the connection is
+            // reported by the response as well.
+            let sent = match body.is_empty() {
+                true => Ok(()),
+                false => stream.send_data(MeteredBytes::uncounted(body)).await,
+            };
+            if sent.is_ok() {
+                let _stopped = stream.finish().await;
             }
-            stream.finish().await.map_err(|error| self.failed(error))?;
             let status = self.response(&mut stream).await?.status();
             let mut body = BytesMut::new();
             while let Some(chunk) = stream.recv_data().await.map_err(|error| self.failed(error))? {
