@@ -5,10 +5,15 @@
 #[expect(dead_code, reason = "the relay runs in another namespace than most of the lab expects")]
 mod lab;
 
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use lab::socks::Association;
+use lab::target::udp_echo;
 use lab::{TOKEN, sha256_hex, spawn_by, wait_for};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 /// Two namespaces and a link between them; gone with the value.
@@ -108,6 +113,34 @@ fn inside(namespace: &str, program: &str) -> Command {
     command
 }
 
+/// Runs `work` on a thread of its own, in another network namespace.
+fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    let link = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// So many datagrams to an echo and back, through the client's SOCKS5 port. The tunnel stays open
+/// as long as the value.
+fn echoes(datagrams: u32, bytes: usize) -> Association {
+    let target = udp_echo("10.78.0.2");
+    let proxy = SocketAddr::from(([127, 0, 0, 1], 1080));
+    wait_for("the client to listen", || TcpStream::connect(proxy).ok());
+    let app = Association::open(proxy);
+    let mut payload = vec![0; bytes];
+    for number in 0..datagrams {
+        payload[..4].copy_from_slice(&number.to_be_bytes());
+        app.send(target, &payload);
+        assert_eq!(app.receive(), payload);
+    }
+    app
+}
+
 #[test]
 fn ledger_b_agrees_and_outlives_the_process() {
     let Some(link) = Link::new("a") else { return };
@@ -147,16 +180,7 @@ fn ledger_b_agrees_and_outlives_the_process() {
     );
     let _client =
         Ends(inside(&link.peer, "sh").args(["-c", &script]).stderr(Stdio::null()).spawn().unwrap());
-    // The echo and the application run in the peer's namespace too, as a small script.
-    let traffic = include_str!("kernel/traffic.py");
-    let mut app = Ends(
-        inside(&link.peer, "python3")
-            .args(["-c", traffic])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    let app = within(&link.peer, || echoes(200, 700));
     let (datagrams, bytes) = (200_u64, 200 * 700_u64);
     let totals = wait_for("all datagrams to be counted", || {
         let udp = link.status(4433)?["totals"]["udp"].clone();
@@ -171,7 +195,7 @@ fn ledger_b_agrees_and_outlives_the_process() {
     // Killed with the tunnel open: the next process finds both ledgers as they were.
     relay.0.kill().unwrap();
     relay.0.wait().unwrap();
-    let _ = app.0.kill();
+    drop(app);
     let _relay = start();
     let status = wait_for("the relay again", || link.status(4433));
     let inherited = &status["inherited"]["udp"];
