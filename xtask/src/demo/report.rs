@@ -12,6 +12,9 @@ pub struct TunnelRow {
     pub engine_bytes: u64,
     /// Ledger B: payload of the exit flows as the kernel saw them. `None` without XDP.
     pub kernel_bytes: Option<u64>,
+    /// What the escrow contract credited the exit for this traffic, at the lab's price of one token
+    /// unit per byte.
+    pub chain_bytes: u64,
     /// Payload that the engine dropped, by its own account.
     pub drops: u64,
     pub seconds: f64,
@@ -82,6 +85,7 @@ impl Report {
                 "client_bytes": row.client_bytes,
                 "engine_bytes": row.engine_bytes,
                 "kernel_bytes": row.kernel_bytes,
+                "chain_bytes": row.chain_bytes,
                 "drops": row.drops,
                 "seconds": row.seconds,
             })).collect::<Vec<_>>(),
@@ -117,8 +121,8 @@ impl Report {
             out.push('\n');
         };
         line(format!(
-            "{:<16}{:>14}{:>14}{:>14}{:>12}{:>8}{:>10}",
-            "tunnel", "client", "engine", "kernel", "difference", "drops", "MB/s"
+            "{:<14}{:>11}{:>11}{:>11}{:>11}{:>12}{:>7}{:>8}",
+            "tunnel", "client", "engine", "kernel", "chain", "difference", "drops", "MB/s"
         ));
         for row in &self.tunnels {
             let (kernel, difference) = match row.kernel_bytes {
@@ -126,11 +130,12 @@ impl Report {
                 None => ("-".to_owned(), signed(row.client_bytes) - signed(row.engine_bytes)),
             };
             line(format!(
-                "{:<16}{:>14}{:>14}{:>14}{:>12}{:>8}{:>10.1}",
+                "{:<14}{:>11}{:>11}{:>11}{:>11}{:>12}{:>7}{:>8.1}",
                 row.kind,
                 row.client_bytes,
                 row.engine_bytes,
                 kernel,
+                row.chain_bytes,
                 difference,
                 row.drops,
                 row.engine_bytes as f64 / row.seconds.max(0.001) / 1e6,
@@ -141,8 +146,12 @@ impl Report {
         line(format!("chain             id {}, channel {}", s.chain_id, s.channel));
         line(format!("claimed           {} of {} expected, in token units", s.claimed, s.expected));
         line(format!("anchored root     {}", s.anchored_root));
-        for (what, hash, gas) in &s.transactions {
-            line(format!("  {what:<16}{gas:>9} gas  {hash}"));
+        for what in ["claim", "settle", "anchor"] {
+            let gas = s.transactions.iter().filter(|tx| tx.0 == what).map(|tx| tx.2);
+            let (count, low, high) = (gas.clone().count(), gas.clone().min(), gas.max());
+            if let (Some(low), Some(high)) = (low, high) {
+                line(format!("{what:<18}{count} transactions, {low} to {high} gas"));
+            }
         }
         let ns =
             self.xdp_ns_per_packet.map_or("-".to_owned(), |ns| format!("{ns:.0} ns per packet"));

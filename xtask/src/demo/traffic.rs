@@ -9,6 +9,7 @@ use super::curl;
 use super::lab::Host;
 use super::report::{Report, TunnelRow};
 use super::scene::{self, Scene};
+use super::settlement;
 use crate::sh;
 
 const DOWNLOAD_BYTES: u64 = 256 << 20;
@@ -72,10 +73,20 @@ struct Step {
     at_least: u64,
 }
 
-/// Drives all kinds of tunnels, one after the other, and enters a row for each.
+/// Drives all kinds of tunnels, one after the other, settles each, and enters a row for it.
 pub fn run(scene: &Scene, report: &mut Report) -> Result<()> {
+    let mut paid = 0;
     for step in steps(scene) {
-        run_step(scene, report, &step)?;
+        let mut row = run_step(scene, report, &step)?;
+        let settled = settlement::settle_all(scene, report, step.kind, true)?;
+        row.chain_bytes = settled.paid_bytes.saturating_sub(paid);
+        paid = settled.paid_bytes;
+        report.check(
+            "chain = engine",
+            row.chain_bytes == row.engine_bytes,
+            format!("{}: chain {} engine {}", step.kind, row.chain_bytes, row.engine_bytes),
+        );
+        report.tunnels.push(row);
     }
     denied_target(scene, report)
 }
@@ -142,7 +153,7 @@ fn steps(scene: &Scene) -> Vec<Step> {
     ]
 }
 
-fn run_step(scene: &Scene, report: &mut Report, step: &Step) -> Result<()> {
+fn run_step(scene: &Scene, report: &mut Report, step: &Step) -> Result<TunnelRow> {
     eprintln!("==> {}", step.kind);
     let before = counts_at_rest(scene, step.transport)?;
     let cpu_before = scene.relay.cpu_ns()?;
@@ -162,6 +173,7 @@ fn run_step(scene: &Scene, report: &mut Report, step: &Step) -> Result<()> {
         client_bytes: delta.client,
         engine_bytes: delta.engine,
         kernel_bytes: scene.xdp.then_some(delta.kernel),
+        chain_bytes: 0,
         drops: delta.drops,
         seconds,
     };
@@ -191,8 +203,7 @@ fn run_step(scene: &Scene, report: &mut Report, step: &Step) -> Result<()> {
     if step.kind == "udp_echo" && delta.datagrams > 0 {
         report.cpu_ns_per_datagram = cpu / delta.datagrams;
     }
-    report.tunnels.push(row);
-    Ok(())
+    Ok(row)
 }
 
 /// A name that resolves to a private address must be refused, and nothing may leave for it.
