@@ -254,6 +254,7 @@ impl PayerConfig {
     /// Asking costs one small request; a second keeps far within any credit window.
     pub const PERIOD: Duration = Duration::from_secs(1);
 
-    /// What a fast link moves between two saves of the state file (they are a period apart).
-    pub const CRASH_ALLOWANCE_BYTES: u64 = 64 << 20;
+    /// Nothing is taken on the relay's word unless the payer says so: a client without a state file
+    /// looks like one that crashed, and a relay may lie to either.
+    pub const CRASH_ALLOWANCE_BYTES: u64 = 0;
 }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use weir_usage::{Digest, SigningKey};
 
 use super::*;
+use crate::PayerConfig;
 
 const GIB: u64 = 1 << 30;
 
@@ -192,6 +193,18 @@ fn lost_state_is_recovered_from_the_own_signature() {
     assert_eq!(amount(decision), None, "100 bytes more cost nothing yet");
     assert_eq!(book.last().map(|last| last.signed), Some(paid));
     assert_eq!(up + down, 2 * GIB, "no byte beyond what the signature proves");
+}
+
+#[test]
+fn a_first_ask_is_not_taken_on_the_relays_word() {
+    let mut book = Book::new(terms(), &State::default(), PayerConfig::CRASH_ALLOWANCE_BYTES);
+    let decision = book.consider(&ask(GIB, GIB), (0, 0), Instant::now()).unwrap();
+    assert_eq!(amount(decision), None);
+    assert_eq!(book.own((0, 0)), (0, 0));
+    // Nor one that a small allowance would have covered.
+    let mut book = Book::new(terms(), &State::default(), PayerConfig::CRASH_ALLOWANCE_BYTES);
+    book.consider(&ask(0, 64 << 20), (0, 0), Instant::now()).unwrap();
+    assert_eq!(book.own((0, 0)), (0, 0));
 }
 
 #[test]
