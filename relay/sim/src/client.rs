@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use quinn_proto::congestion::CubicConfig;
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{
     ClientConfig, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
@@ -38,6 +39,10 @@ pub struct ClientOptions {
     pub token: Option<String>,
     /// What it takes in one QUIC DATAGRAM; 0 takes none.
     pub datagram_buffer: usize,
+    /// Bytes that may be under way before anything is acknowledged; `None` is the usual.
+    pub initial_window: Option<u64>,
+    /// Shared by clients that resume each other's sessions; `None` is a new one.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Default for ClientOptions {
@@ -48,6 +53,8 @@ impl Default for ClientOptions {
             stream_window: 1 << 20,
             token: Some(GRANT_TOKEN.to_owned()),
             datagram_buffer: 4 << 20,
+            initial_window: None,
+            tls: None,
         }
     }
 }
@@ -107,7 +114,8 @@ impl Client {
     ) -> Self {
         let mut endpoint =
             Endpoint::new(Arc::new(EndpointConfig::default()), None, true, Some(seed));
-        let crypto = QuicClientConfig::try_from(tls::client()).expect("ring has AES-128-GCM");
+        let tls = options.tls.clone().unwrap_or_else(tls::client);
+        let crypto = QuicClientConfig::try_from(tls).expect("ring has AES-128-GCM");
         let mut config = ClientConfig::new(Arc::new(crypto));
         let mut transport = TransportConfig::default();
         transport
@@ -117,6 +125,11 @@ impl Client {
                 (options.datagram_buffer > 0).then_some(options.datagram_buffer),
             )
             .datagram_send_buffer_size(4 << 20);
+        if let Some(window) = options.initial_window {
+            let mut congestion = CubicConfig::default();
+            congestion.initial_window(window);
+            transport.congestion_controller_factory(Arc::new(congestion));
+        }
         config.transport_config(Arc::new(transport));
         let (_, quic) =
             endpoint.connect(now, config, relay, tls::SERVER_NAME).expect("a valid address");
@@ -300,6 +313,13 @@ impl Client {
 
     /// Acts on what happened and returns the packets to send.
     pub fn pump(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let trains = self.pump_trains(now, 16);
+        trains.iter().flat_map(|(size, train)| train.chunks(*size)).map(<[u8]>::to_vec).collect()
+    }
+
+    /// The same in trains of at most `datagrams` packets, each with the length of all its packets
+    /// but the last.
+    pub fn pump_trains(&mut self, now: Instant, datagrams: usize) -> Vec<(usize, Vec<u8>)> {
         self.quic.handle_timeout(now);
         while let Some(event) = self.quic.poll() {
             self.event(event);
@@ -314,14 +334,14 @@ impl Client {
                 self.quic.handle_event(event);
             }
         }
-        let mut packets = Vec::new();
+        let mut trains = Vec::new();
         loop {
-            let mut buffer = Vec::with_capacity(1 << 16);
-            let Some(transmit) = self.quic.poll_transmit(now, 16, &mut buffer) else { break };
-            let size = transmit.segment_size.unwrap_or(buffer.len());
-            packets.extend(buffer.chunks(size).map(<[u8]>::to_vec));
+            let mut buffer = Vec::new();
+            let Some(transmit) = self.quic.poll_transmit(now, datagrams, &mut buffer) else {
+                return trains;
+            };
+            trains.push((transmit.segment_size.unwrap_or(buffer.len()), buffer));
         }
-        packets
     }
 
     fn event(&mut self, event: Event) {
