@@ -14,6 +14,7 @@ use crate::probe::probe;
 use crate::sockets::WorkerSockets;
 use crate::uring::Uring;
 use crate::waker::Waker;
+use crate::xsk::{Xsk, XskConfig};
 
 /// What the operator asks for (`io.backend`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub enum BackendChoice {
     Auto,
     Uring,
     Poll,
+    /// AF_XDP over io_uring, or nothing. `auto` never takes it: whether frames beat sockets depends
+    /// on the traffic, which is not known beforehand (bench/METHOD.md has the measurement).
+    Xsk,
 }
 
 /// What runs.
@@ -30,6 +34,7 @@ pub enum BackendChoice {
 pub enum BackendKind {
     Uring,
     Poll,
+    Xsk,
 }
 
 /// A backend and the sentence that says why it was taken.
@@ -39,7 +44,8 @@ pub struct Selection {
     pub reason: String,
 }
 
-/// Turns a choice into a backend. Fails only if io_uring is demanded and refused.
+/// Turns a choice into a backend. Fails only if io_uring is demanded, by itself or beneath AF_XDP,
+/// and refused. What AF_XDP needs besides is found out by [`Backend::open_xsk`].
 pub fn select(choice: BackendChoice) -> Result<Selection, Error> {
     match choice {
         BackendChoice::Poll => {
@@ -48,6 +54,10 @@ pub fn select(choice: BackendChoice) -> Result<Selection, Error> {
         BackendChoice::Uring => {
             probe()?;
             Ok(Selection { kind: BackendKind::Uring, reason: "uring was asked for".to_owned() })
+        }
+        BackendChoice::Xsk => {
+            probe()?;
+            Ok(Selection { kind: BackendKind::Xsk, reason: "xsk was asked for".to_owned() })
         }
         BackendChoice::Auto => Ok(match probe() {
             Ok(()) => Selection {
@@ -68,6 +78,7 @@ pub fn select(choice: BackendChoice) -> Result<Selection, Error> {
 pub enum Backend {
     Uring(Box<Uring>),
     Poll(Box<Poll>),
+    Xsk(Box<Xsk>),
 }
 
 impl Backend {
@@ -85,13 +96,37 @@ impl Backend {
                 Backend::Uring(Box::new(Uring::open(config, sockets, waker, hook)?))
             }
             BackendKind::Poll => Backend::Poll(Box::new(Poll::open(config, sockets, waker, hook)?)),
+            BackendKind::Xsk => {
+                let problem = "it is opened with its own configuration, by `open_xsk`";
+                return Err(Error::XskConfig(problem.to_owned()));
+            }
         })
+    }
+
+    /// Opens the AF_XDP backend on the calling thread, as [`Backend::open`] does the others.
+    pub fn open_xsk(
+        config: &IoConfig,
+        xsk: XskConfig,
+        sockets: WorkerSockets,
+        waker: &Waker,
+        hook: Box<dyn FlowHook>,
+    ) -> Result<Backend, Error> {
+        Ok(Backend::Xsk(Box::new(Xsk::open(config, xsk, sockets, waker, hook)?)))
+    }
+
+    /// What is slower here than it could be, and why: for the log.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Backend::Uring(_) | Backend::Poll(_) => &[],
+            Backend::Xsk(io) => io.notes(),
+        }
     }
 
     pub fn kind(&self) -> BackendKind {
         match self {
             Backend::Uring(_) => BackendKind::Uring,
             Backend::Poll(_) => BackendKind::Poll,
+            Backend::Xsk(_) => BackendKind::Xsk,
         }
     }
 
@@ -100,6 +135,7 @@ impl Backend {
         match self {
             Backend::Uring(io) => io.stats(),
             Backend::Poll(io) => io.stats(),
+            Backend::Xsk(io) => io.stats(),
         }
     }
 }
@@ -109,6 +145,7 @@ impl Io for Backend {
         match self {
             Backend::Uring(io) => io.take_buffer(),
             Backend::Poll(io) => io.take_buffer(),
+            Backend::Xsk(io) => io.take_buffer(),
         }
     }
 
@@ -116,6 +153,7 @@ impl Io for Backend {
         match self {
             Backend::Uring(io) => io.give_back(buffer),
             Backend::Poll(io) => io.give_back(buffer),
+            Backend::Xsk(io) => io.give_back(buffer),
         }
     }
 
@@ -123,6 +161,7 @@ impl Io for Backend {
         match self {
             Backend::Uring(io) => io.transmit(transmit, buffer),
             Backend::Poll(io) => io.transmit(transmit, buffer),
+            Backend::Xsk(io) => io.transmit(transmit, buffer),
         }
     }
 
@@ -130,6 +169,7 @@ impl Io for Backend {
         match self {
             Backend::Uring(io) => io.egress(op, buffer),
             Backend::Poll(io) => io.egress(op, buffer),
+            Backend::Xsk(io) => io.egress(op, buffer),
         }
     }
 
@@ -141,6 +181,7 @@ impl Io for Backend {
         match self {
             Backend::Uring(io) => io.turn(deadline, handler),
             Backend::Poll(io) => io.turn(deadline, handler),
+            Backend::Xsk(io) => io.turn(deadline, handler),
         }
     }
 }
@@ -153,7 +194,8 @@ impl FromStr for BackendChoice {
             "auto" => Ok(BackendChoice::Auto),
             "uring" => Ok(BackendChoice::Uring),
             "poll" => Ok(BackendChoice::Poll),
-            other => Err(format!("unknown backend `{other}`: use auto, uring or poll")),
+            "xsk" => Ok(BackendChoice::Xsk),
+            other => Err(format!("unknown backend `{other}`: use auto, uring, poll or xsk")),
         }
     }
 }
@@ -163,6 +205,7 @@ impl fmt::Display for BackendKind {
         f.write_str(match self {
             BackendKind::Uring => "uring",
             BackendKind::Poll => "poll",
+            BackendKind::Xsk => "xsk",
         })
     }
 }

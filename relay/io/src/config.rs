@@ -90,6 +90,19 @@ pub struct IoStats {
     pub egress_opened: u64,
     pub egress_open_failed: u64,
     pub egress_closed: u64,
+    /// AF_XDP: frames received and sent.
+    pub xsk_rx_frames: u64,
+    pub xsk_tx_frames: u64,
+    /// Frames that the kernel dropped before the receive ring, which was full or had no memory.
+    pub xsk_rx_dropped: u64,
+    /// Frames that belong to no flow of ours, and those whose checksum is wrong.
+    pub xsk_foreign: u64,
+    pub xsk_bad_checksum: u64,
+    /// Frames that arrived for another worker: handed over, and turned away by its full queue.
+    pub xsk_crossed: u64,
+    pub xsk_crossed_lost: u64,
+    /// Trains sent by a kernel socket because the neighbour was unknown or to be confirmed.
+    pub xsk_kernel_sends: u64,
 }
 
 impl IoStats {

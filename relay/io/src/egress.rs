@@ -134,6 +134,11 @@ impl Opener {
         Ok(self.opened(id, socket, Transport::Tcp, local, target))
     }
 
+    /// Who is told of flows, also of those that have no socket.
+    pub(crate) fn hook(&mut self) -> &mut dyn FlowHook {
+        &mut *self.hook
+    }
+
     /// Closes the socket: the last system call on it, then the hook.
     pub(crate) fn close(&mut self, id: EgressId, flow: Flow, reset: bool) {
         if reset {

@@ -10,8 +10,8 @@
 //!   Waker::new()          -> Waker, cloned      wakes on packets, completions, deadline, waker
 //! ```
 //!
-//! [`Backend`] is either io_uring ([`uring::Uring`]) or epoll ([`poll::Poll`]); both implement
-//! [`weir_core::port::Io`] with the same meaning, and one test suite runs against both.
+//! [`Backend`] is io_uring ([`uring::Uring`]), epoll ([`poll::Poll`]) or AF_XDP ([`xsk::Xsk`]); all
+//! implement [`weir_core::port::Io`] with the same meaning, and one test suite runs against each.
 //! The ledger of tunnels that survives the process is [`ledger_file`].
 
 pub mod affinity;
@@ -26,6 +26,7 @@ pub mod sockets;
 pub mod steer;
 pub mod uring;
 pub mod waker;
+pub mod xsk;
 
 mod addr;
 mod cmsg;
@@ -44,3 +45,4 @@ pub use probe::{Refusal, probe};
 pub use sockets::{ClientOptions, ClientSocket, WorkerSockets, bind_workers};
 pub use steer::{ClassicInstruction, ClassicSteerer, EbpfSteerer, Steerer};
 pub use waker::Waker;
+pub use xsk::{Crossing, XskConfig, XskInterface, XskRegistrar, ZeroCopy};

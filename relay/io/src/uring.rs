@@ -24,10 +24,11 @@ mod tcp;
 mod token;
 mod transmit;
 pub(crate) mod trial;
+mod watch;
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd, Fixed};
@@ -98,6 +99,8 @@ pub struct Uring {
     report_soon: bool,
     overflowing: bool,
     events_per_turn: usize,
+    /// Descriptors whose readiness ends a wait, and whether their poll runs.
+    watched: Vec<(RawFd, bool)>,
     stats: IoStats,
 }
 
@@ -188,6 +191,7 @@ impl Uring {
             report_soon: false,
             overflowing: false,
             events_per_turn: config.events_per_turn.max(1),
+            watched: Vec::new(),
             stats: IoStats::default(),
         })
     }
@@ -313,6 +317,7 @@ impl Uring {
             }
             Token::Cancel(index) => self.operation_ended(index),
             Token::CancelAll => {}
+            Token::Watch(number) => self.watched_ready(number, completion),
         }
     }
 
@@ -332,6 +337,7 @@ impl Uring {
             self.wake_armed = unsafe { self.ring.push(entry, Token::Wake) }.is_ok();
         }
         self.arm_clients();
+        self.arm_watched();
         let mut pending = mem::take(&mut self.pending);
         for id in pending.drain(..) {
             self.look_at(id);

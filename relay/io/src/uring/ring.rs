@@ -19,7 +19,7 @@ const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 4096;
 
 /// Every operation that the backend submits; the ring refuses all others.
-pub(crate) const OPCODES: [(u8, &str); 7] = [
+pub(crate) const OPCODES: [(u8, &str); 8] = [
     (opcode::Read::CODE, "READ"),
     (opcode::RecvMsgMulti::CODE, "RECVMSG"),
     (opcode::SendMsg::CODE, "SENDMSG"),
@@ -27,6 +27,7 @@ pub(crate) const OPCODES: [(u8, &str); 7] = [
     (opcode::Send::CODE, "SEND"),
     (opcode::Connect::CODE, "CONNECT"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
+    (opcode::PollAdd::CODE, "POLL_ADD"),
 ];
 
 /// io_uring_register opcodes that remain allowed: letting go of files, and the ring's own

@@ -20,6 +20,8 @@ pub(super) enum Token {
     Cancel(u32),
     /// The cancellation of everything when the ring is dropped.
     CancelAll,
+    /// The poll of a descriptor that somebody else reads ([`super::Uring::watch`]).
+    Watch(u32),
 }
 
 impl Token {
@@ -35,6 +37,7 @@ impl Token {
             Token::TcpBacklog(n) => (7, n),
             Token::Cancel(n) => (8, n),
             Token::CancelAll => (9, 0),
+            Token::Watch(n) => (10, n),
         };
         kind << 32 | u64::from(index)
     }
@@ -53,6 +56,7 @@ impl Token {
             7 => Token::TcpBacklog(index),
             8 => Token::Cancel(index),
             9 => Token::CancelAll,
+            10 => Token::Watch(index),
             _ => return None,
         })
     }
@@ -75,6 +79,7 @@ mod tests {
             Token::TcpBacklog(11),
             Token::Cancel(12),
             Token::CancelAll,
+            Token::Watch(13),
         ] {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }

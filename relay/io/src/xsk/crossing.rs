@@ -1,7 +1,6 @@
 //! Frames of one worker's exit flow that arrived on a queue of another worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -21,17 +20,13 @@ pub struct Crossing {
 struct Lane {
     frames: ArrayQueue<Vec<u8>>,
     waker: Waker,
-    lost: AtomicU64,
 }
 
 impl Crossing {
     /// One lane for each worker, by the waker of its backend.
     pub fn new(wakers: &[Waker]) -> Crossing {
-        let lane = |waker: &Waker| Lane {
-            frames: ArrayQueue::new(CROSSING_MAX),
-            waker: waker.clone(),
-            lost: AtomicU64::new(0),
-        };
+        let lane =
+            |waker: &Waker| Lane { frames: ArrayQueue::new(CROSSING_MAX), waker: waker.clone() };
         Crossing { lanes: wakers.iter().map(lane).collect() }
     }
 
@@ -41,9 +36,6 @@ impl Crossing {
         let taken = lane.frames.push(frame.to_vec()).is_ok();
         // Costs one atomic operation from the second frame of a burst on.
         lane.waker.wake();
-        if !taken {
-            lane.lost.fetch_add(1, Ordering::Relaxed);
-        }
         taken
     }
 
@@ -55,11 +47,6 @@ impl Crossing {
     pub(crate) fn is_empty(&self, worker: usize) -> bool {
         self.lanes.get(worker).is_none_or(|lane| lane.frames.is_empty())
     }
-
-    /// Frames for this worker that found its queue full.
-    pub(crate) fn lost(&self, worker: usize) -> u64 {
-        self.lanes.get(worker).map_or(0, |lane| lane.lost.load(Ordering::Relaxed))
-    }
 }
 
 #[cfg(test)]
@@ -67,14 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_lane_counts_what_it_turns_away() {
+    fn a_full_lane_turns_frames_away() {
         let wakers = [Waker::new().unwrap(), Waker::new().unwrap()];
         let crossing = Crossing::new(&wakers);
         for _ in 0..CROSSING_MAX {
             assert!(crossing.hand_over(1, b"frame"));
         }
         assert!(!crossing.hand_over(1, b"frame") && !crossing.hand_over(2, b"frame"));
-        assert_eq!((crossing.lost(0), crossing.lost(1)), (0, 1));
         assert_eq!(crossing.take(1).unwrap(), b"frame");
         assert!(crossing.is_empty(0) && !crossing.is_empty(1));
     }
