@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! weir-load run      one generator, told by a [`spec::Spec`] what to do      run, work, way
-//! weir-load target   the far end: UDP echo, TCP source, sink and exchange    target
+//! weir-load target   the far end: UDP echo, TCP source, sink and exchange    serve
 //! weir-load floor    a bare forwarder: what no relay can beat                floor
+//! weir-load wan      a long and lossy way to the relay                       wan
 //! ```
 //!
 //! The generator is one thread with one ring. [`way`] knows how a target is reached (directly, or
@@ -24,7 +25,9 @@ mod cpu;
 pub mod floor;
 mod quic;
 pub mod run;
+pub mod serve;
 pub mod spec;
-pub mod target;
+
+pub mod wan;
 mod way;
 mod work;

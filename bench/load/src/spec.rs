@@ -52,18 +52,43 @@ pub enum Way {
 pub enum Work {
     Udp(Udp),
     /// One unit is a byte.
-    TcpDownload { target: SocketAddr, streams: u32 },
-    TcpUpload { target: SocketAddr, streams: u32 },
+    TcpDownload {
+        target: SocketAddr,
+        streams: u32,
+    },
+    TcpUpload {
+        target: SocketAddr,
+        streams: u32,
+    },
     /// A new tunnel per request; one unit is a request with its response.
-    TcpSmall { target: SocketAddr, concurrency: u32, request: u32, response: u32 },
+    TcpSmall {
+        target: SocketAddr,
+        concurrency: u32,
+        request: u32,
+        response: u32,
+    },
     /// One unit is a handshake.
-    Handshakes { resumed: bool, concurrency: u32 },
+    Handshakes {
+        resumed: bool,
+        concurrency: u32,
+    },
     /// Opens and closes tunnels; one unit is an opened tunnel.
-    Opens { target: SocketAddr, concurrency: u32 },
+    Opens {
+        target: SocketAddr,
+        concurrency: u32,
+    },
     /// Holds connections with tunnels that carry one datagram each, until "stop".
-    Idle { target: SocketAddr, connections: u32, tunnels_per_connection: u32 },
+    Idle {
+        target: SocketAddr,
+        connections: u32,
+        tunnels_per_connection: u32,
+    },
     /// One tunnel floods beside polite ones, all on the same connection or each on its own.
-    Fairness { flood: Udp, polite: Udp, one_connection: bool },
+    Fairness {
+        flood: Udp,
+        polite: Udp,
+        one_connection: bool,
+    },
 }
 
 /// UDP echo.
