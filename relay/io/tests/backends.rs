@@ -1,4 +1,4 @@
-//! One suite, two backends: what `weir_core::port` promises holds for io_uring and for epoll.
+//! One suite, three backends: what `weir_core::port` promises holds for io_uring, epoll and AF_XDP.
 
 mod suite;
 
@@ -20,8 +20,31 @@ macro_rules! suite {
                 crate::suite::$module::$name(crate::BackendKind::Poll);
             })*
         }
+        mod xsk {
+            $(#[test]
+            fn $name() {
+                const NAME: &str = stringify!($name);
+                if let Some((_, why)) = crate::NOT_FOR_FRAMES.iter().find(|(name, _)| *name == NAME)
+                {
+                    return eprintln!("not for AF_XDP: {why}");
+                }
+                if crate::suite::has_uring() && crate::suite::lab::is_possible() {
+                    crate::suite::$module::$name(crate::BackendKind::Xsk);
+                }
+            })*
+        }
     };
 }
+
+/// What AF_XDP does otherwise, and why.
+const NOT_FOR_FRAMES: [(&str, &str); 3] = [
+    ("packets_that_the_socket_dropped_are_counted", "its ring holds more than that"),
+    ("steering_picks_the_worker", "the queue of the interface picks it"),
+    (
+        "a_refusal_is_reported_and_the_socket_stays_usable",
+        "ICMP errors go to the kernel, which knows no socket of the port",
+    ),
+];
 
 suite! {
     clients::trains_travel_whole_both_ways,
@@ -58,4 +81,28 @@ suite! {
     life::the_hook_runs_before_the_first_packet_and_after_the_last_call,
     life::descriptors_are_all_given_back,
     life::dropping_a_busy_backend_closes_every_flow,
+}
+
+/// What only AF_XDP promises.
+mod frames {
+    use crate::suite::{frames, has_uring, lab};
+
+    macro_rules! frames {
+        ($($name:ident),* $(,)?) => {
+            $(#[test]
+            fn $name() {
+                if has_uring() && lab::is_possible() {
+                    frames::$name(weir_io::BackendKind::Xsk);
+                }
+            })*
+        };
+    }
+
+    frames! {
+        both_sides_travel_as_frames,
+        what_is_sent_is_counted_where_it_is_sent,
+        an_unknown_neighbour_is_left_to_the_kernel,
+        only_the_target_is_heard,
+        flows_cost_no_descriptor,
+    }
 }

@@ -146,8 +146,8 @@ mod tests {
         let taken: Vec<u32> = std::iter::from_fn(|| umem.take()).collect();
         assert_eq!(taken, [0, 1, 2, 3]);
         // SAFETY: the frame was taken.
-        unsafe { umem.writable(2) }
-        [..4].copy_from_slice(b"weir");
+        let frame = unsafe { umem.writable(2) };
+        frame[..4].copy_from_slice(b"weir");
         // SAFETY: nobody writes meanwhile.
         assert_eq!(unsafe { umem.received(2 * 2_048, 4) }.unwrap(), b"weir");
         assert!(umem.free(2 * 2_048 + 700), "anywhere in the frame");

@@ -1,6 +1,6 @@
 //! Client-facing sockets.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use weir_core::port::{EcnCodepoint, EgressOp, Io, Transmit};
@@ -9,7 +9,7 @@ use weir_io::{
     Waker, bind_workers,
 };
 
-use super::{Event, HookLog, Recorder, Rig, id, pattern};
+use super::{Event, HookLog, Recorder, Rig, id, pattern, place};
 
 fn reply_to(destination: SocketAddr, segment_size: Option<usize>) -> Transmit {
     Transmit { destination, src_ip: None, ecn: None, segment_size }
@@ -54,8 +54,8 @@ pub(crate) fn trains_travel_whole_both_ways(kind: BackendKind) {
 
 pub(crate) fn both_families_keep_to_themselves(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    for (n, bind) in [(0, "127.0.0.1:0"), (1, "[::1]:0")] {
-        let client = UdpSocket::bind(bind).unwrap();
+    for n in 0..2 {
+        let client = place::udp_family(kind, n);
         client.set_read_timeout(Some(super::PATIENCE)).unwrap();
         client.send_to(b"hello", rig.listen[n]).unwrap();
         rig.until("the packet", |seen| seen.packets.len() == n + 1);
@@ -76,10 +76,10 @@ pub(crate) fn ecn_and_the_address_that_was_used_are_reported(kind: BackendKind) 
     let port = sockets.v4.as_ref().unwrap().local().port();
     let waker = Waker::new().unwrap();
     let hook = Box::new(HookLog::default());
-    let mut io = Backend::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut io = place::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
+    let client = place::udp(kind);
     socket2::SockRef::from(&client).set_tos_v4(EcnCodepoint::Ect0 as u32).unwrap();
-    client.send_to(b"marked", ("127.0.0.77", port)).unwrap();
+    client.send_to(b"marked", (place::second_ip(kind), port)).unwrap();
     let mut seen = Recorder::default();
     let end = Instant::now() + super::PATIENCE;
     while seen.packets.is_empty() && Instant::now() < end {
@@ -87,24 +87,14 @@ pub(crate) fn ecn_and_the_address_that_was_used_are_reported(kind: BackendKind) 
     }
     let (meta, train) = &seen.packets[0];
     assert_eq!(meta.ecn, Some(EcnCodepoint::Ect0));
-    assert_eq!(meta.local_ip, Some("127.0.0.77".parse().unwrap()));
+    assert_eq!(meta.local_ip, Some(place::second_ip(kind)));
     assert_eq!((meta.segment_size, train.as_slice()), (6, &b"marked"[..]));
 }
 
 pub(crate) fn a_reply_carries_its_ecn_and_source(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let mut workers = bind_workers(
-        &["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()],
-        1,
-        &ClientOptions::default(),
-    )
-    .unwrap();
     // A second backend receives, because it reports the ECN bits.
-    let sockets = workers.remove(0);
-    let listen = [sockets.v4.as_ref().unwrap().local(), sockets.v6.as_ref().unwrap().local()];
-    let waker = Waker::new().unwrap();
-    let hook = Box::new(HookLog::default());
-    let mut far = Backend::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
+    let (mut far, listen) = place::far_backend(kind);
     let mut seen = Recorder::default();
     for (n, destination) in listen.into_iter().enumerate() {
         let src_ip = Some(rig.listen[n].ip());
@@ -124,7 +114,7 @@ pub(crate) fn a_reply_carries_its_ecn_and_source(kind: BackendKind) {
 pub(crate) fn more_packets_than_buffers_all_arrive(kind: BackendKind) {
     let config = IoConfig { client_buffers: 2, ..IoConfig::default() };
     let mut rig = Rig::with(kind, &config);
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = place::udp(kind);
     for n in 0..200u8 {
         client.send_to(&[n; 40], rig.listen[0]).unwrap();
     }
@@ -141,7 +131,7 @@ pub(crate) fn more_packets_than_buffers_all_arrive(kind: BackendKind) {
 
 /// Two workers; the first byte of the payload names the one that is to get it.
 pub(crate) fn steering_picks_the_worker(kind: BackendKind) {
-    let any = "127.0.0.1:0".parse().unwrap();
+    let [any, _] = place::listen(kind);
     let workers = bind_workers(&[any], 2, &ClientOptions::default()).unwrap();
     let listen = workers[0].v4.as_ref().unwrap().local();
     // ldb [0]; ret a
@@ -158,11 +148,11 @@ pub(crate) fn steering_picks_the_worker(kind: BackendKind) {
         .map(|sockets| {
             let waker = Waker::new().unwrap();
             let hook = Box::new(HookLog::default());
-            let io = Backend::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
+            let io = place::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
             (io, Recorder::default())
         })
         .collect();
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = place::udp(kind);
     for n in 0..60u8 {
         client.send_to(&[u8::from(n % 3 == 0), n], listen).unwrap();
     }
@@ -187,13 +177,13 @@ pub(crate) fn steering_picks_the_worker(kind: BackendKind) {
 /// Every packet is either delivered or counted as dropped by the full socket.
 pub(crate) fn packets_that_the_socket_dropped_are_counted(kind: BackendKind) {
     let small = ClientOptions { receive_buffer_bytes: 20_000, ..ClientOptions::default() };
-    let mut workers = bind_workers(&["127.0.0.1:0".parse().unwrap()], 1, &small).unwrap();
+    let mut workers = bind_workers(&place::listen(kind)[..1], 1, &small).unwrap();
     let sockets = workers.remove(0);
     let listen = sockets.v4.as_ref().unwrap().local();
     let waker = Waker::new().unwrap();
     let hook = Box::new(HookLog::default());
-    let mut io = Backend::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut io = place::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
+    let client = place::udp(kind);
     let mut seen = Recorder::default();
     for _ in 0..500 {
         client.send_to(&[1; 500], listen).unwrap();
@@ -214,7 +204,7 @@ pub(crate) fn packets_that_the_socket_dropped_are_counted(kind: BackendKind) {
 /// Sending alone is no event: the turn after it waits for something to happen.
 pub(crate) fn a_reply_does_not_end_the_wait(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = place::udp(kind);
     client.set_read_timeout(Some(super::PATIENCE)).unwrap();
     let to = client.local_addr().unwrap();
     // The first train shows that the offload works.
@@ -238,7 +228,7 @@ pub(crate) fn a_reply_does_not_end_the_wait(kind: BackendKind) {
 /// Large trains and small packets may take different ways into the kernel, never another order.
 pub(crate) fn large_and_small_sends_keep_their_order(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = place::udp(kind);
     client.set_read_timeout(Some(super::PATIENCE)).unwrap();
     let to = client.local_addr().unwrap();
     rig.open_udp(id(0), to);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use weir_core::port::{EgressId, EgressOp, FlowHook, FlowTuple, Io, Transmit, Transport};
 use weir_io::{BackendKind, IoConfig};
 
-use super::{HookLog, Recorder, Rig, id};
+use super::{HookLog, Recorder, Rig, id, place};
 
 pub(crate) fn a_waker_ends_the_wait(kind: BackendKind) {
     let mut rig = Rig::new(kind);
@@ -78,7 +78,7 @@ pub(crate) fn a_deadline_is_met_and_not_early(kind: BackendKind) {
 pub(crate) fn send_buffers_run_out_and_come_back(kind: BackendKind) {
     let config = IoConfig { send_buffers: 3, ..IoConfig::default() };
     let mut rig = Rig::with(kind, &config);
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = place::udp(kind);
     rig.open_udp(id(0), peer.local_addr().unwrap());
     for round in 1..=10 {
         let buffers: Vec<_> = std::iter::from_fn(|| rig.io.take_buffer()).collect();
@@ -100,7 +100,7 @@ pub(crate) fn send_buffers_run_out_and_come_back(kind: BackendKind) {
 pub(crate) fn running_out_of_buffers_ends_the_next_wait(kind: BackendKind) {
     let config = IoConfig { send_buffers: 3, ..IoConfig::default() };
     let mut rig = Rig::with(kind, &config);
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = place::udp(kind);
     let destination = client.local_addr().unwrap();
     let transmit = Transmit { destination, src_ip: None, ecn: None, segment_size: None };
     rig.turn(Duration::ZERO);
@@ -151,8 +151,8 @@ impl FlowHook for Spy {
 }
 
 pub(crate) fn the_hook_runs_before_the_first_packet_and_after_the_last_call(kind: BackendKind) {
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = place::udp(kind);
+    let tcp = place::tcp(kind);
     udp.set_nonblocking(true).unwrap();
     tcp.set_nonblocking(true).unwrap();
     let (udp_target, tcp_target) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
@@ -208,7 +208,7 @@ pub(crate) fn descriptors_are_all_given_back(kind: BackendKind) {
     }
     let cycle = || {
         let mut rig = Rig::new(kind);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = place::tcp(kind);
         let target = listener.local_addr().unwrap();
         for n in 0..20 {
             let (udp, source) = (rig.listen[0], None);
@@ -231,8 +231,8 @@ pub(crate) fn descriptors_are_all_given_back(kind: BackendKind) {
 
 pub(crate) fn dropping_a_busy_backend_closes_every_flow(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listener = place::tcp(kind);
+    let peer = place::udp(kind);
     rig.open_udp(id(0), peer.local_addr().unwrap());
     rig.open_tcp(id(1), listener.local_addr().unwrap());
     rig.op(EgressOp::TcpCredit { id: id(1), bytes: 1000 });

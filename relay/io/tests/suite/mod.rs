@@ -1,7 +1,10 @@
 //! The rig that the suite runs on: a backend, a handler that remembers everything, and a hook.
 
 pub(crate) mod clients;
+pub(crate) mod frames;
+pub(crate) mod lab;
 pub(crate) mod life;
+pub(crate) mod place;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -174,12 +177,11 @@ impl Rig {
         log: HookLog,
         hook: Box<dyn FlowHook>,
     ) -> Rig {
-        let addresses = ["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        let mut workers = bind_workers(&addresses, 1, &ClientOptions::default()).unwrap();
+        let mut workers = bind_workers(&place::listen(kind), 1, &ClientOptions::default()).unwrap();
         let sockets = workers.remove(0);
         let listen = [sockets.v4.as_ref().unwrap().local(), sockets.v6.as_ref().unwrap().local()];
         let waker = Waker::new().unwrap();
-        let io = Backend::open(kind, config, sockets, &waker, hook).unwrap();
+        let io = place::open(kind, config, sockets, &waker, hook).unwrap();
         Rig { io, seen: Recorder::default(), hook: log, waker, listen }
     }
 

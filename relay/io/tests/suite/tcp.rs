@@ -1,19 +1,19 @@
 //! TCP target-facing connections.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use weir_core::port::{EgressError, EgressId, EgressOp};
 use weir_io::{BackendKind, IoConfig};
 
-use super::{Event, Rig, id, pattern};
+use super::{Event, Rig, id, pattern, place};
 
 /// A rig with one connection, and its other end.
 fn connected(kind: BackendKind) -> (Rig, TcpStream) {
     let mut rig = Rig::new(kind);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = place::tcp(kind);
     let local = rig.open_tcp(id(0), listener.local_addr().unwrap());
     let (peer, from) = listener.accept().unwrap();
     assert_eq!(from, local);
@@ -102,7 +102,7 @@ pub(crate) fn nothing_is_read_without_credit(kind: BackendKind) {
 
 pub(crate) fn a_refused_connection_fails(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = place::tcp(kind);
     let target = listener.local_addr().unwrap();
     drop(listener);
     rig.op(EgressOp::TcpConnect { id: id(0), target, source: None });
@@ -116,10 +116,7 @@ pub(crate) fn a_refused_connection_fails(kind: BackendKind) {
 pub(crate) fn a_connection_that_hangs_can_be_closed(kind: BackendKind) {
     let mut rig = Rig::new(kind);
     // A listener that accepts nothing, and whose queue is full, leaves a SYN unanswered.
-    let listener =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    listener.listen(0).unwrap();
+    let listener = place::tcp_with_backlog(kind, 0);
     let target = listener.local_addr().unwrap().as_socket().unwrap();
     let _first = TcpStream::connect(target).unwrap();
     for n in 0..3 {
@@ -139,7 +136,7 @@ pub(crate) fn a_connection_that_hangs_can_be_closed(kind: BackendKind) {
 
 pub(crate) fn fin_goes_after_everything_that_was_queued(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = place::tcp(kind);
     let target = listener.local_addr().unwrap();
     // Everything is queued before the handshake is even sent.
     rig.op(EgressOp::TcpConnect { id: id(0), target, source: None });
@@ -223,7 +220,7 @@ pub(crate) fn closing_sends_fin_or_reset_as_asked(kind: BackendKind) {
 pub(crate) fn a_target_that_does_not_read_holds_no_send_buffer(kind: BackendKind) {
     let config = IoConfig { send_buffers: 4, ..IoConfig::default() };
     let mut rig = Rig::with(kind, &config);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = place::tcp(kind);
     rig.open_tcp(id(0), listener.local_addr().unwrap());
     let (mut peer, _) = listener.accept().unwrap();
     let mut queued = Vec::new();

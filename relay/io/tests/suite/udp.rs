@@ -1,17 +1,17 @@
 //! UDP target-facing sockets.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use weir_core::port::{EgressError, EgressId, EgressOp};
 use weir_io::{BackendKind, IoConfig};
 
-use super::{Event, Rig, id, pattern};
+use super::{Event, Rig, id, pattern, place};
 
 /// Sends every datagram back until one says "stop".
-fn echo() -> (SocketAddr, JoinHandle<usize>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+fn echo(kind: BackendKind) -> (SocketAddr, JoinHandle<usize>) {
+    let socket = place::udp(kind);
     socket.set_read_timeout(Some(super::PATIENCE)).unwrap();
     let address = socket.local_addr().unwrap();
     let thread = thread::spawn(move || {
@@ -30,7 +30,7 @@ fn echo() -> (SocketAddr, JoinHandle<usize>) {
 }
 
 pub(crate) fn every_size_comes_back_once(kind: BackendKind) {
-    let (target, thread) = echo();
+    let (target, thread) = echo(kind);
     let mut rig = Rig::new(kind);
     rig.open_udp(id(0), target);
     let mut sizes: Vec<usize> = (0..=1472).step_by(7).collect();
@@ -52,7 +52,7 @@ pub(crate) fn every_size_comes_back_once(kind: BackendKind) {
 
 pub(crate) fn a_train_that_is_too_long_for_the_kernel_is_sent_singly(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = place::udp(kind);
     peer.set_read_timeout(Some(super::PATIENCE)).unwrap();
     rig.open_udp(id(0), peer.local_addr().unwrap());
     let payload = pattern(140 * 10 + 3, 9);
@@ -67,7 +67,7 @@ pub(crate) fn a_train_that_is_too_long_for_the_kernel_is_sent_singly(kind: Backe
 
 pub(crate) fn a_datagram_that_is_too_big_is_dropped_and_counted(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = place::udp(kind);
     peer.set_read_timeout(Some(super::PATIENCE)).unwrap();
     rig.open_udp(id(0), peer.local_addr().unwrap());
     // 65,507 bytes are the most that IPv4 can carry.
@@ -84,7 +84,7 @@ pub(crate) fn a_datagram_that_is_too_big_is_dropped_and_counted(kind: BackendKin
 
 pub(crate) fn a_refusal_is_reported_and_the_socket_stays_usable(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let place = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let place = place::udp(kind);
     let target = place.local_addr().unwrap();
     drop(place);
     rig.open_udp(id(0), target);
@@ -99,7 +99,7 @@ pub(crate) fn a_refusal_is_reported_and_the_socket_stays_usable(kind: BackendKin
         let (sent, dropped, bytes) = seen.accounted(id(0));
         sent + dropped == 10 && bytes == 93
     });
-    let peer = UdpSocket::bind(target).unwrap();
+    let peer = place::udp_at(kind, target);
     peer.set_read_timeout(Some(super::PATIENCE)).unwrap();
     rig.turn(Duration::from_millis(20));
     rig.udp_send(id(0), 5, b"alive");
@@ -137,7 +137,7 @@ pub(crate) fn many_sockets_share_the_buffers(kind: BackendKind) {
     const SOCKETS: u32 = 300;
     let config = IoConfig { target_buffers: 4, ..IoConfig::default() };
     let mut rig = Rig::with(kind, &config);
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = place::udp(kind);
     for n in 0..SOCKETS {
         let target = peer.local_addr().unwrap();
         rig.op(EgressOp::UdpOpen { id: id(n), target, source: None });
@@ -160,7 +160,7 @@ pub(crate) fn many_sockets_share_the_buffers(kind: BackendKind) {
 
 pub(crate) fn an_index_is_used_again_with_the_next_epoch(kind: BackendKind) {
     let mut rig = Rig::new(kind);
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = place::udp(kind);
     let target = peer.local_addr().unwrap();
     for epoch in 0..20 {
         let id = EgressId { index: 3, epoch };

@@ -1,0 +1,105 @@
+//! Where the two ends of a test stand: both on loopback, or, for AF_XDP, in the two network
+//! namespaces of a [`Lab`], a veth pair apart.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+
+use socket2::{Domain, Socket, Type};
+use weir_core::port::FlowHook;
+use weir_io::{
+    Backend, BackendKind, ClientOptions, Error, IoConfig, Waker, WorkerSockets, bind_workers,
+};
+
+use super::HookLog;
+use super::lab::{self, Lab};
+
+/// Addresses for client-facing sockets: IPv4 and IPv6, the kernel chooses the port.
+pub(crate) fn listen(kind: BackendKind) -> [SocketAddr; 2] {
+    let ips: [IpAddr; 2] = match kind {
+        BackendKind::Xsk => Lab::with(|_| [lab::NEAR_V4.into(), lab::NEAR_V6.into()]),
+        _ => ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+    };
+    ips.map(|ip| SocketAddr::new(ip, 0))
+}
+
+/// Another IPv4 address of the host that the backend runs on.
+pub(crate) fn second_ip(kind: BackendKind) -> IpAddr {
+    match kind {
+        BackendKind::Xsk => lab::SECOND_V4.into(),
+        _ => "127.0.0.77".parse().unwrap(),
+    }
+}
+
+/// A UDP socket at the other end, IPv4.
+pub(crate) fn udp(kind: BackendKind) -> UdpSocket {
+    udp_family(kind, 0)
+}
+
+/// The same with IPv4 (0) or IPv6 (1).
+pub(crate) fn udp_family(kind: BackendKind, family: usize) -> UdpSocket {
+    udp_at(kind, SocketAddr::new(far_ip(kind, family), 0))
+}
+
+pub(crate) fn udp_at(kind: BackendKind, address: SocketAddr) -> UdpSocket {
+    far(kind, || UdpSocket::bind(address).unwrap())
+}
+
+/// A listener at the other end.
+pub(crate) fn tcp(kind: BackendKind) -> TcpListener {
+    tcp_with_backlog(kind, 128).into()
+}
+
+pub(crate) fn tcp_with_backlog(kind: BackendKind, backlog: i32) -> Socket {
+    far(kind, || {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::new(far_ip(kind, 0), 0).into()).unwrap();
+        listener.listen(backlog).unwrap();
+        listener
+    })
+}
+
+/// Opens a backend where the test stands.
+pub(crate) fn open(
+    kind: BackendKind,
+    config: &IoConfig,
+    sockets: WorkerSockets,
+    waker: &Waker,
+    hook: Box<dyn FlowHook>,
+) -> Result<Backend, Error> {
+    match kind {
+        BackendKind::Xsk => {
+            let xsk = Lab::with(|lab| lab.config(waker));
+            Backend::open_xsk(config, xsk, sockets, waker, hook)
+        }
+        _ => Backend::open(kind, config, sockets, waker, hook),
+    }
+}
+
+/// A backend at the other end, and where it listens; there sockets are used for AF_XDP's sake.
+pub(crate) fn far_backend(kind: BackendKind) -> (Backend, [SocketAddr; 2]) {
+    let addresses = [0, 1].map(|family| SocketAddr::new(far_ip(kind, family), 0));
+    far(kind, || {
+        let mut workers = bind_workers(&addresses, 1, &ClientOptions::default()).unwrap();
+        let sockets = workers.remove(0);
+        let listen = [&sockets.v4, &sockets.v6].map(|socket| socket.as_ref().unwrap().local());
+        let (waker, hook) = (Waker::new().unwrap(), Box::new(HookLog::default()));
+        let kind = if kind == BackendKind::Xsk { BackendKind::Uring } else { kind };
+        let far = Backend::open(kind, &IoConfig::default(), sockets, &waker, hook).unwrap();
+        (far, listen)
+    })
+}
+
+fn far_ip(kind: BackendKind, family: usize) -> IpAddr {
+    match (kind, family) {
+        (BackendKind::Xsk, 0) => lab::FAR_V4.into(),
+        (BackendKind::Xsk, _) => lab::FAR_V6.into(),
+        (_, 0) => "127.0.0.1".parse().unwrap(),
+        _ => "::1".parse().unwrap(),
+    }
+}
+
+fn far<T>(kind: BackendKind, make: impl FnOnce() -> T) -> T {
+    match kind {
+        BackendKind::Xsk => Lab::with(|lab| lab.far(make)),
+        _ => make(),
+    }
+}
