@@ -12,6 +12,7 @@ mod value;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use weir_core::Cidr;
 
 use reader::{Context, Section};
 pub use report::{Diagnostic, Position, Report};
-pub use value::{BackendChoice, LogFormat, Steering, XdpMode};
+pub use value::{BackendChoice, LogFormat, Steering, XdpMode, ZeroCopy};
 
 /// A configuration file is a few kilobytes; with thousands of grants it may be a few megabytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -87,6 +88,19 @@ pub struct IoConfig {
     pub socket_buffer_bytes: u64,
     /// How workers are chosen for a packet.
     pub steering: Steering,
+    pub xsk: XskConfig,
+}
+
+/// `[io.xsk]`, for the AF_XDP backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XskConfig {
+    /// Of those in `[xdp]`; empty: all of them.
+    pub interfaces: Vec<String>,
+    /// Local ports of UDP tunnels, which have no kernel socket.
+    pub exit_ports: RangeInclusive<u16>,
+    pub zero_copy: ZeroCopy,
+    /// How long a system call may poll a driver's queue; zero: not at all.
+    pub busy_poll: Duration,
 }
 
 /// `[xdp]`

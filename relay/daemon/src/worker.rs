@@ -17,7 +17,7 @@ use weir_core::{Command, ControlReply, ControlRequest};
 
 use inbox::{Inbox, Stray};
 pub(crate) use snapshot::{Snapshot, TurnStats};
-pub(crate) use start::{Plan, Running, start};
+pub(crate) use start::{Plan, Running, XskPlan, start};
 
 /// A question of an engine, and the worker that waits for the answer.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use caps::Capability;
 use serde_json::{Value, json};
 use weir_abi::cid::CidKey;
 use weir_core::port::{EgressId, FlowHook, FlowTuple};
-use weir_io::{EbpfSteerer, WorkerSockets};
+use weir_io::{EbpfSteerer, WorkerSockets, XskRegistrar};
 use weir_xdp::{WantedMode, XdpError};
 
 use crate::config::{Config, XdpMode};
@@ -41,12 +41,17 @@ pub(crate) struct Metric {
 /// there is none.
 pub(crate) type MakeSteerer = Box<dyn FnOnce(&[WorkerSockets]) -> Result<EbpfSteerer, String>>;
 
+/// Makes each worker's way to the program that redirects to AF_XDP sockets.
+pub(crate) type MakeRegistrar = Box<dyn Fn() -> Box<dyn XskRegistrar>>;
+
 /// Everything that the relay gets from the kernel programs, or the lack of them.
 pub(crate) struct KernelPrograms {
     pub status: Arc<dyn XdpStatus>,
     pub flows: Option<Box<dyn FlowBook>>,
     pub hook: Box<dyn Fn() -> Box<dyn FlowHook + Send>>,
     pub steerer: MakeSteerer,
+    /// `None`: nothing is redirected.
+    pub registrar: Option<MakeRegistrar>,
     pub keep: Keep,
 }
 
@@ -94,6 +99,7 @@ pub(crate) fn without(reason: String) -> KernelPrograms {
         flows: None,
         hook: Box::new(|| Box::new(NoHook)),
         steerer: Box::new(move |_| Err(steerer_reason)),
+        registrar: None,
         keep: Keep::Nothing,
     }
 }

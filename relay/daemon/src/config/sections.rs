@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::Section;
-use super::value::{ByteSize, Hex32, NameServer};
+use super::value::{ByteSize, Hex32, NameServer, PortRange};
 use super::*;
 
 /// The connection-ID layout has room for so many workers.
@@ -33,6 +33,18 @@ pub(super) fn read(root: Section<'_>) -> Config {
     if config.grants.is_empty() && !root.has("grant") {
         let hint = "add a [[grant]] with name and token_sha256; `printf %s TOKEN | sha256sum`";
         root.reject("grant", "nobody may use this relay".to_owned(), Some(hint.to_owned()));
+    }
+    if config.io.backend == BackendChoice::Xsk {
+        let hint = "[xdp] mode = \"native\" and interfaces = [...]: AF_XDP gets its frames there";
+        if config.xdp.mode == XdpMode::Off {
+            let message = "io.backend is xsk and xdp.mode is off".to_owned();
+            root.reject("io", message, Some(hint.to_owned()));
+        }
+        let known = &config.xdp.interfaces;
+        if let Some(name) = config.io.xsk.interfaces.iter().find(|name| !known.contains(name)) {
+            let message = format!("io.xsk.interfaces names `{name}`, which is not in [xdp]");
+            root.reject("io", message, Some(hint.to_owned()));
+        }
     }
     if let (None, Some(index)) =
         (&config.settle, config.grants.iter().position(|grant| grant.channel.is_some()))
@@ -142,6 +154,7 @@ fn io(section: Section<'_>) -> IoConfig {
         backend: section.or("backend", BackendChoice::Auto),
         socket_buffer_bytes: section.or("socket_buffer", ByteSize(8 << 20)).0,
         steering: section.or("steering", Steering::Auto),
+        xsk: xsk(section.section("xsk")),
     };
     if !(64 << 10..=1 << 30).contains(&io.socket_buffer_bytes) {
         let hint = "between 64 KiB and 1 GiB; 8 MiB suits 10 Gbit/s";
@@ -149,6 +162,18 @@ fn io(section: Section<'_>) -> IoConfig {
     }
     section.finish();
     io
+}
+
+fn xsk(section: Section<'_>) -> XskConfig {
+    let xsk = XskConfig {
+        interfaces: section.list("interfaces"),
+        // Just above what the kernel gives to sockets by itself.
+        exit_ports: section.or("exit_ports", PortRange(61_000..=65_535)).0,
+        zero_copy: section.or("zero_copy", ZeroCopy::Auto),
+        busy_poll: Duration::from_micros(section.ranged("busy_poll_us", 0, 0..1_001)),
+    };
+    section.finish();
+    xsk
 }
 
 fn xdp(section: Section<'_>) -> XdpConfig {

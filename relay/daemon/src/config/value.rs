@@ -1,6 +1,7 @@
 //! How the values of the file are written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -201,6 +202,36 @@ words! {
         Auto = "auto",
         Uring = "uring",
         Poll = "poll",
+        /// AF_XDP beside io_uring; needs the kernel programs and `[io.xsk]`.
+        Xsk = "xsk",
+    }
+}
+
+words! {
+    /// Whether the driver of an interface shares its own memory with the relay.
+    ZeroCopy {
+        /// If it can.
+        Auto = "auto",
+        On = "on",
+        Off = "off",
+    }
+}
+
+/// Ports from the first to the last, both included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PortRange(pub RangeInclusive<u16>);
+
+impl FromToml for PortRange {
+    const WANTED: &'static str = "a range of ports like \"61000-65535\"";
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = text(value)?;
+        let wrong = || format!("`{text}` is not a range of ports");
+        let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+        let port = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong());
+        match (port(first)?, port(last)?) {
+            (first @ 1.., last) if first <= last => Ok(Self(first..=last)),
+            _ => Err(wrong()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use weir_abi::cid::CidKey;
 use weir_core::{EngineConfig, Limits, QuicConfig};
+use weir_io::xsk::host;
 use weir_io::{ClientOptions, IoConfig, limits};
 use weir_usage::ExitId;
 
@@ -23,7 +24,8 @@ use crate::control::settle::Link;
 use crate::failure::Failure;
 use crate::run_dir::RunDir;
 use crate::state::{Choice, Drain, State};
-use crate::worker::{self, Plan, Question, Running};
+use crate::worker::{self, Plan, Question, Running, XskPlan};
+use crate::xdp::MakeRegistrar;
 use crate::{policy, privileges, random, tls, xdp};
 
 /// Descriptors besides target-facing sockets: listeners, maps, rings, admin, DNS.
@@ -60,6 +62,10 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
     let accounts = Arc::new(Accounts::default());
     let programs = xdp::start(&config, key)?;
     let keep = programs.keep;
+    let xsk = match config.io.backend {
+        BackendChoice::Xsk => Some(xsk(&config, programs.registrar)?),
+        _ => None,
+    };
     let running = worker::start(Plan {
         workers: usize::from(config.relay.workers),
         pin: config.relay.pin,
@@ -71,6 +77,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         },
         backend: backend.0,
         io: IoConfig { egress_sockets: config.limits.sockets, ..IoConfig::default() },
+        xsk,
         steering: config.io.steering,
         key,
         generation: 0,
@@ -168,11 +175,32 @@ fn backend(choice: BackendChoice) -> Result<(weir_io::BackendKind, String), Fail
         BackendChoice::Auto => weir_io::BackendChoice::Auto,
         BackendChoice::Uring => weir_io::BackendChoice::Uring,
         BackendChoice::Poll => weir_io::BackendChoice::Poll,
+        BackendChoice::Xsk => weir_io::BackendChoice::Xsk,
     };
     let selection = weir_io::select(choice).map_err(|error| {
         Failure::Unavailable(format!("{error}; io.backend = \"auto\" would fall back to poll"))
     })?;
     Ok((selection.kind, selection.reason))
+}
+
+/// What AF_XDP needs, or what is missing: whoever asks for it by name doesn't get sockets instead.
+fn xsk(config: &Config, registrar: Option<MakeRegistrar>) -> Result<XskPlan, Failure> {
+    let Some(registrar) = registrar else {
+        let text = "io.backend = \"xsk\": the kernel programs are not attached, so nothing \
+                    redirects packets; see xdp.mode";
+        return Err(Failure::Unavailable(text.to_owned()));
+    };
+    let section = config.io.xsk.clone();
+    if let Some(problem) = host::unreserved_ports(&section.exit_ports) {
+        return Err(Failure::Unavailable(format!("io.xsk.exit_ports: {problem}")));
+    }
+    let names = match &section.interfaces[..] {
+        [] => &config.xdp.interfaces,
+        named => named,
+    };
+    let interfaces = names.iter().map(|name| host::interface(name)).collect::<Result<_, _>>();
+    let interfaces = interfaces.map_err(|error| Failure::Config(error.to_string()))?;
+    Ok(XskPlan { interfaces, config: section, registrar })
 }
 
 /// Sockets per worker, as many as the limit of open files leaves.

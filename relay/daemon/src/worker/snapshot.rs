@@ -99,5 +99,21 @@ pub(super) fn io_entries(io: &IoStats) -> Vec<(&'static str, &'static str, u64)>
         ("egress_opened", "Target-facing sockets opened.", io.egress_opened),
         ("egress_open_failed", "Target-facing sockets that failed to open.", io.egress_open_failed),
         ("egress_closed", "Target-facing sockets closed.", io.egress_closed),
+        ("xsk_rx_frames", "AF_XDP frames received.", io.xsk_rx_frames),
+        ("xsk_tx_frames", "AF_XDP frames sent.", io.xsk_tx_frames),
+        ("xsk_rx_dropped", "Frames lost before a full AF_XDP ring.", io.xsk_rx_dropped),
+        ("xsk_foreign", "AF_XDP frames that belong to no flow.", io.xsk_foreign),
+        ("xsk_bad_checksum", "AF_XDP frames with a wrong checksum.", io.xsk_bad_checksum),
+        ("xsk_crossed", "AF_XDP frames handed to the worker of their port.", io.xsk_crossed),
+        (
+            "xsk_crossed_lost",
+            "AF_XDP frames that the full queue of their worker turned away.",
+            io.xsk_crossed_lost,
+        ),
+        (
+            "xsk_kernel_sends",
+            "Trains sent by a kernel socket for want of a fresh neighbour.",
+            io.xsk_kernel_sends,
+        ),
     ]
 }

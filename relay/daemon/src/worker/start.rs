@@ -13,17 +13,17 @@ use weir_core::port::FlowHook;
 use weir_core::{Engine, EngineConfig};
 use weir_io::{
     Backend, BackendKind, ClassicInstruction, ClassicSteerer, ClientOptions, ClientSocket,
-    EbpfSteerer, IoConfig, LedgerReader, LedgerWriter, Steerer, Waker, WorkerSockets, affinity,
-    bind_workers,
+    Crossing, EbpfSteerer, IoConfig, LedgerReader, LedgerWriter, Steerer, Waker, WorkerSockets,
+    XskConfig, XskInterface, affinity, bind_workers,
 };
 
 use super::turn::Worker;
 use super::{Peers, Question};
 use crate::cid::WorkerCids;
-use crate::config::Steering;
+use crate::config::{Steering, XskConfig as XskSection, ZeroCopy};
 use crate::control::{export::recover, questions};
 use crate::failure::Failure;
-use crate::xdp::MakeSteerer;
+use crate::xdp::{MakeRegistrar, MakeSteerer};
 use crate::{privileges, random};
 
 /// What workers are made of.
@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub client: ClientOptions,
     pub backend: BackendKind,
     pub io: IoConfig,
+    /// For the AF_XDP backend.
+    pub xsk: Option<XskPlan>,
     pub steering: Steering,
     pub key: CidKey,
     pub generation: u8,
@@ -50,6 +52,38 @@ pub(crate) struct Plan {
     /// Whether the kernel programs need this process to keep privileges.
     pub keep: privileges::Keep,
 }
+
+/// What AF_XDP workers are made of.
+pub(crate) struct XskPlan {
+    pub interfaces: Vec<XskInterface>,
+    pub config: XskSection,
+    /// Makes each worker's way to the redirecting program.
+    pub registrar: MakeRegistrar,
+}
+
+impl XskPlan {
+    fn of_worker(&self, worker: usize, workers: usize, crossing: Crossing) -> XskConfig {
+        XskConfig {
+            worker,
+            workers,
+            interfaces: self.interfaces.clone(),
+            exit_ports: self.config.exit_ports.clone(),
+            zero_copy: match self.config.zero_copy {
+                ZeroCopy::Auto => weir_io::ZeroCopy::Auto,
+                ZeroCopy::On => weir_io::ZeroCopy::On,
+                ZeroCopy::Off => weir_io::ZeroCopy::Off,
+            },
+            busy_poll: self.config.busy_poll,
+            kernel_train: KERNEL_TRAIN,
+            crossing,
+            registrar: (self.registrar)(),
+        }
+    }
+}
+
+/// Client-facing trains of so many datagrams leave by the kernel's socket where frames are copied:
+/// one call with UDP_SEGMENT is cheaper there than a frame for each.
+const KERNEL_TRAIN: usize = 8;
 
 /// Workers that run.
 pub(crate) struct Running {
@@ -81,6 +115,7 @@ pub(crate) fn start(plan: Plan) -> Result<Running, Failure> {
     let (ask, questions) = mpsc::channel(questions::QUEUE);
     let (end, ended) = mpsc::unbounded_channel();
     let (ready, readiness) = std_mpsc::channel();
+    let crossing = Crossing::new(&wakers);
     let cpus = affinity::allowed().map_err(|error| Failure::Internal(error.into()))?;
     let mut threads = Vec::new();
     for (index, (sockets, waker)) in sockets.into_iter().zip(wakers).enumerate() {
@@ -93,6 +128,7 @@ pub(crate) fn start(plan: Plan) -> Result<Running, Failure> {
             cpu: plan.pin.then(|| cpus[index % cpus.len()]),
             backend: plan.backend,
             io: plan.io.clone(),
+            xsk: plan.xsk.as_ref().map(|xsk| xsk.of_worker(index, plan.workers, crossing.clone())),
             sockets,
             waker,
             engine,
@@ -149,6 +185,7 @@ struct Seat {
     cpu: Option<usize>,
     backend: BackendKind,
     io: IoConfig,
+    xsk: Option<XskConfig>,
     sockets: WorkerSockets,
     waker: Waker,
     engine: EngineConfig,
@@ -187,8 +224,15 @@ impl Seat {
         {
             tracing::warn!(worker = self.index, cpu, %error, "the worker stays unpinned");
         }
-        let io = Backend::open(self.backend, &self.io, self.sockets, &self.waker, self.hook)
-            .with_context(|| format!("worker {}: backend {}", self.index, self.backend))?;
+        let opened = match self.xsk {
+            Some(xsk) => Backend::open_xsk(&self.io, xsk, self.sockets, &self.waker, self.hook),
+            None => Backend::open(self.backend, &self.io, self.sockets, &self.waker, self.hook),
+        };
+        let io =
+            opened.with_context(|| format!("worker {}: backend {}", self.index, self.backend))?;
+        for note in io.notes() {
+            tracing::warn!(worker = self.index, "{note}");
+        }
         let (epoch, worker) = (self.engine.epoch, self.engine.worker);
         let ledger = LedgerWriter::create(&self.ledger, epoch, worker, self.ledger_slots)?;
         let engine = Engine::new(self.engine, random::bytes(), Instant::now())?;

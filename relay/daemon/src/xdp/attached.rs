@@ -59,6 +59,7 @@ pub(super) fn start(
         steerer: Box::new(move |sockets| {
             steerer(&steering, key, sockets).map_err(|error| error.to_string())
         }),
+        registrar: None,
         keep: Keep::KernelPrograms,
     })
 }
