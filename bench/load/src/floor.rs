@@ -51,6 +51,9 @@ pub struct FloorArgs {
     /// Forward the bytes without encrypting anything.
     #[arg(long)]
     pub no_aead: bool,
+    /// Microseconds to look for the next datagram before sleeping [default: the relay's].
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub spin_us: Option<u64>,
 }
 
 /// Which of the relay's backends carries the UDP datagrams.

@@ -31,6 +31,9 @@ pub struct IoConfig {
     /// Bytes asked for as the kernel's send and receive buffer of each target-facing UDP socket.
     /// The kernel's default of 208 KiB holds three trains.
     pub target_socket_bytes: usize,
+    /// How long to look for the next packet before sleeping, while packets come that fast; zero
+    /// to sleep at once. An idle worker sleeps in any case.
+    pub spin: Duration,
 }
 
 impl Default for IoConfig {
@@ -42,6 +45,7 @@ impl Default for IoConfig {
             egress_sockets: 65_536,
             events_per_turn: 512,
             target_socket_bytes: 1 << 20,
+            spin: Duration::from_micros(50),
         }
     }
 }
@@ -54,6 +58,9 @@ pub struct IoStats {
     pub turns_idle: u64,
     /// System calls that wait or submit (io_uring_enter, epoll_wait).
     pub enters: u64,
+    /// Waits that began by polling, and among them those that ended without sleeping.
+    pub spins: u64,
+    pub spins_hit: u64,
     /// Wake-ups by a [`crate::Waker`].
     pub wakes: u64,
     /// Client-facing trains and bytes.
@@ -106,6 +113,11 @@ pub struct IoStats {
 }
 
 impl IoStats {
+    /// Bytes that came in from anywhere.
+    pub(crate) fn rx_bytes(&self) -> u64 {
+        self.client_rx_bytes + self.target_rx_bytes + self.tcp_rx_bytes
+    }
+
     /// Counts a client-facing train.
     pub(crate) fn count_client(&mut self, outcome: &Outcome) {
         self.client_tx_trains += u64::from(outcome.sent_datagrams > 0);

@@ -35,6 +35,7 @@ mod errno;
 mod message;
 mod pool;
 mod send;
+mod spin;
 mod sys;
 
 pub use backend::{Backend, BackendChoice, BackendKind, Selection, select};

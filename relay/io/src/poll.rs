@@ -21,6 +21,7 @@ use crate::message::{Message, Train};
 use crate::pool::SendPool;
 use crate::send::send;
 use crate::sockets::WorkerSockets;
+use crate::spin::Spin;
 use crate::waker::Waker;
 
 use epoll::{Epoll, Interest, Token};
@@ -47,6 +48,7 @@ pub struct Poll {
     /// The same for datagrams that were sent, which has [`REPORT_WITHIN`] time.
     reports: Vec<EgressEvent<'static>>,
     events_per_turn: usize,
+    spin: Spin,
     stats: IoStats,
 }
 
@@ -92,6 +94,7 @@ impl Poll {
             ready: Vec::new(),
             reports: Vec::new(),
             events_per_turn: config.events_per_turn,
+            spin: Spin::new(config.spin),
             stats: IoStats::default(),
         })
     }
@@ -327,15 +330,7 @@ impl Io for Poll {
         deadline: Option<Instant>,
         handler: &mut H,
     ) -> io::Result<Instant> {
-        let mut wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        if !self.ready.is_empty() {
-            wait = Some(Duration::ZERO);
-        } else if !self.reports.is_empty() {
-            wait = Some(wait.map_or(REPORT_WITHIN, |wait| wait.min(REPORT_WITHIN)));
-        }
-        self.stats.enters += 1;
-        let count = self.epoll.wait(wait)?;
-        let now = Instant::now();
+        let (count, now) = self.wait(deadline)?;
         self.stats.turns += 1;
         self.stats.turns_idle +=
             u64::from(count == 0 && self.ready.is_empty() && self.reports.is_empty());
@@ -346,7 +341,45 @@ impl Io for Poll {
             }
         }
         self.flush_ready(now, handler);
+        self.spin.woke(now, self.stats.rx_bytes());
         Ok(now)
+    }
+}
+
+impl Poll {
+    /// Waits for events unless something is due. Returns their number, and the time at which it
+    /// went on.
+    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<(usize, Instant)> {
+        let mut now = Instant::now();
+        let soon = (!self.reports.is_empty()).then(|| now + REPORT_WITHIN);
+        let deadline = soon.into_iter().chain(deadline).min();
+        let is_due = |now| deadline.is_some_and(|deadline| deadline <= now);
+        if !self.ready.is_empty() || is_due(now) {
+            return Ok((self.look(Some(Duration::ZERO))?, Instant::now()));
+        }
+        if let Some(until) = self.spin.until(now) {
+            self.stats.spins += 1;
+            while now < until && !is_due(now) {
+                let count = self.look(Some(Duration::ZERO))?;
+                now = Instant::now();
+                if count > 0 {
+                    self.stats.spins_hit += 1;
+                    self.spin.hit();
+                    return Ok((count, now));
+                }
+            }
+            if is_due(now) {
+                return Ok((0, now));
+            }
+            self.spin.miss(now);
+        }
+        let count = self.look(deadline.map(|at| at.saturating_duration_since(now)))?;
+        Ok((count, Instant::now()))
+    }
+
+    fn look(&mut self, wait: Option<Duration>) -> io::Result<usize> {
+        self.stats.enters += 1;
+        self.epoll.wait(wait)
     }
 }
 

@@ -43,6 +43,7 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::pool::SendPool;
 use crate::sockets::WorkerSockets;
+use crate::spin::Spin;
 use crate::waker::Waker;
 
 use buffers::BufferGroup;
@@ -99,6 +100,7 @@ pub struct Uring {
     report_soon: bool,
     overflowing: bool,
     events_per_turn: usize,
+    spin: Spin,
     /// Descriptors whose readiness ends a wait, and whether their poll runs.
     watched: Vec<(RawFd, bool)>,
     stats: IoStats,
@@ -191,6 +193,7 @@ impl Uring {
             report_soon: false,
             overflowing: false,
             events_per_turn: config.events_per_turn.max(1),
+            spin: Spin::new(config.spin),
             watched: Vec::new(),
             stats: IoStats::default(),
         })
@@ -442,22 +445,11 @@ impl Io for Uring {
         let quiet = mem::take(&mut self.quiet);
         // Whoever found no buffer goes on as soon as one is back.
         let starved = mem::take(&mut self.starved);
-        let mut want = if starved { 1 } else { 1 + quiet };
-        let mut wait = mem::take(&mut self.report_soon).then_some(REPORT_WITHIN);
-        if !self.ready.is_empty() {
-            want = 0;
-        } else if let Some(deadline) = deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                want = 0;
-            }
-            wait = Some(wait.map_or(left, |soon: Duration| soon.min(left)));
-        }
-        self.stats.enters += 1;
+        let want = if starved { 1 } else { 1 + quiet };
         self.queued_sends = false;
-        self.ring.enter(want, wait)?;
-        let now = Instant::now();
+        let now = self.wait(want, deadline)?;
         self.stats.turns += 1;
+        self.stats.enters = self.ring.enters();
         self.note_overflow();
 
         let mut completed = mem::take(&mut self.completed);
@@ -472,11 +464,41 @@ impl Io for Uring {
         self.flush_ready(now, handler);
         self.client_buffers.publish();
         self.target_buffers.publish();
+        self.spin.woke(now, self.stats.rx_bytes());
         Ok(now)
     }
 }
 
 impl Uring {
+    /// Submits what is queued, and waits for `want` completions unless something is due. Returns
+    /// the time at which it went on.
+    fn wait(&mut self, want: usize, deadline: Option<Instant>) -> io::Result<Instant> {
+        let mut now = Instant::now();
+        let soon = mem::take(&mut self.report_soon).then(|| now + REPORT_WITHIN);
+        let deadline = soon.into_iter().chain(deadline).min();
+        let is_due = |now| deadline.is_some_and(|deadline| deadline <= now);
+        if !self.ready.is_empty() || is_due(now) {
+            self.ring.enter(0, None)?;
+            return Ok(Instant::now());
+        }
+        if let Some(until) = self.spin.until(now) {
+            self.stats.spins += 1;
+            let found = self.ring.poll(want, deadline.map_or(until, |at| at.min(until)))?;
+            now = Instant::now();
+            if found {
+                self.stats.spins_hit += 1;
+                self.spin.hit();
+                return Ok(now);
+            }
+            if is_due(now) {
+                return Ok(now);
+            }
+            self.spin.miss(now);
+        }
+        self.ring.enter(want, deadline.map(|at| at.saturating_duration_since(now)))?;
+        Ok(Instant::now())
+    }
+
     /// Counts the times that the completion queue started to overflow.
     fn note_overflow(&mut self) {
         let overflowing = self.ring.overflowed();

@@ -17,7 +17,7 @@ fn a_second_pass_restores_a_train_and_one_does_not() {
 
 fn args(target: SocketAddr, backend: FloorBackend) -> FloorArgs {
     let listen = "127.0.0.1:0".parse().unwrap();
-    FloorArgs { listen, target, backend, singly: false, no_aead: false }
+    FloorArgs { listen, target, backend, singly: false, no_aead: false, spin_us: None }
 }
 
 /// The target sees sealed bytes, the client its own.

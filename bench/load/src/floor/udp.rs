@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use weir_core::port::{
@@ -81,7 +81,11 @@ impl Forwarder {
         let mut workers = bind_workers(&[args.listen], 1, &ClientOptions::default())?;
         let sockets = workers.pop().context("one worker was asked for")?;
         let listen = sockets.iter().next().context("a listening socket")?.local();
-        let config = IoConfig { send_buffers: QUEUED_TRAINS, ..IoConfig::default() };
+        // Twice what is taken: a backend that was asked for a buffer in vain doesn't sleep.
+        let mut config = IoConfig { send_buffers: 2 * QUEUED_TRAINS, ..IoConfig::default() };
+        if let Some(micros) = args.spin_us {
+            config.spin = Duration::from_micros(micros);
+        }
         ensure!(CLIENTS_MAX <= config.egress_sockets as usize, "too many clients for the backend");
         let io = Backend::open(selection.kind, &config, sockets, waker, Box::new(NoHook))?;
         let table = Forward {
@@ -141,7 +145,7 @@ impl Forwarder {
             "client_rx_bytes": stats.client_rx_bytes, "client_tx_trains": stats.client_tx_trains,
             "target_rx_trains": stats.target_rx_trains, "target_tx_trains": stats.target_tx_trains,
             "target_tx_full": stats.target_tx_full, "client_tx_full": stats.client_tx_full,
-            "rx_overflow": stats.rx_overflow, "rx_no_buffer": stats.rx_no_buffer,
+            "spins": stats.spins, "spins_hit": stats.spins_hit, "rx_overflow": stats.rx_overflow, "rx_no_buffer": stats.rx_no_buffer,
             "refused": counts.refused, "dropped": counts.dropped, "failed": counts.failed,
         })
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::register::Restriction;
 use io_uring::types::{SubmitArgs, Timespec};
@@ -36,12 +36,17 @@ const IORING_UNREGISTER_FILES: u8 = 3;
 const IORING_REGISTER_RING_FDS: u8 = 20;
 const IORING_UNREGISTER_RING_FDS: u8 = 21;
 
+/// Looks at the ring between two readings of the clock while polling.
+const LOOKS_PER_CLOCK: usize = 4;
+
 /// One ring, owned by the thread that created it.
 pub(crate) struct Ring {
     uring: IoUring,
     /// Operations that have not had their last completion. While it isn't 0 the kernel may access
     /// what they point to.
     in_flight: usize,
+    /// System calls so far.
+    enters: u64,
     /// The ring's number among the thread's registered rings; saves a lookup per system call.
     registered: Option<u32>,
 }
@@ -75,12 +80,14 @@ impl Ring {
             // Completions are posted only when this thread asks for them: no interruptions.
             .setup_defer_taskrun()
             .setup_coop_taskrun()
+            // Says in shared memory that there are completions to ask for.
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_r_disabled()
             .setup_cqsize(completions)
             .dontfork()
             .build(submissions)?;
-        Ok(Ring { uring, in_flight: 0, registered: None })
+        Ok(Ring { uring, in_flight: 0, enters: 0, registered: None })
     }
 
     /// A ring of the size that a worker needs.
@@ -161,6 +168,7 @@ impl Ring {
     /// Submits what is queued and waits until `want` completions are there or `wait` is over.
     /// A timeout or a signal is no error.
     pub(crate) fn enter(&mut self, want: usize, wait: Option<Duration>) -> io::Result<()> {
+        self.enters += 1;
         let queued = self.uring.submission().len() as u32;
         let timespec = wait.map(Timespec::from);
         let mut args = SubmitArgs::new();
@@ -203,6 +211,30 @@ impl Ring {
         }
     }
 
+    /// Submits what is queued and polls until `want` completions are there or `until` has passed;
+    /// true if they are. Asks the kernel again only when it says that it has something, so that
+    /// waiting costs no system calls.
+    pub(super) fn poll(&mut self, want: usize, until: Instant) -> io::Result<bool> {
+        self.enter(0, None)?;
+        loop {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if self.uring.completion().len() >= want {
+                    return Ok(true);
+                }
+                let submission = self.uring.submission();
+                if submission.taskrun() || submission.cq_overflow() {
+                    drop(submission);
+                    self.enter(0, None)?;
+                } else {
+                    std::hint::spin_loop();
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(self.uring.completion().len() >= want);
+            }
+        }
+    }
+
     /// Moves at most `budget` completions into `into`.
     pub(super) fn completions(&mut self, budget: usize, into: &mut Vec<Completion>) {
         for entry in self.uring.completion().take(budget) {
@@ -219,6 +251,11 @@ impl Ring {
     /// True if the kernel keeps completions that did not fit the queue.
     pub(super) fn overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()
+    }
+
+    /// System calls that submitted or waited.
+    pub(super) fn enters(&self) -> u64 {
+        self.enters
     }
 
     /// Operations that have not had their last completion.
