@@ -1,41 +1,57 @@
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::{LISTEN_MAX, cid::CidKey};
+use crate::{Address, LISTEN_MAX, XSK_INTERFACES_MAX, cid::CidKey, table::HashKey};
 
-/// What the packet path is told. Written once, before the programs are attached.
+/// What the packet path is told. Written before the programs are attached; later only
+/// `redirect_len_max` changes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// [`ABI_VERSION`](crate::ABI_VERSION) of the writer. Zero (a fresh map) means "not configured
     /// yet": every packet passes.
     pub abi_version: u32,
+    /// Longest frame that goes to an AF_XDP socket, in bytes; 0: no packet is redirected.
+    pub redirect_len_max: u32,
+    /// Buckets of the flow table less one; they are a power of two.
+    pub bucket_mask: u32,
     /// Always zero.
     pub pad: u32,
     /// Where the relay listens for QUIC; unused entries are [`Listen::NONE`].
     pub listen: [Listen; LISTEN_MAX],
+    /// Of the flow table.
+    pub hash_key: HashKey,
+    /// Indices of the interfaces whose queues may have AF_XDP sockets; 0 is an unused entry.
+    pub interfaces: [u32; XSK_INTERFACES_MAX],
 }
 
 impl Config {
-    /// The value of a map nobody has written to.
-    pub const EMPTY: Self = Self { abi_version: 0, pad: 0, listen: [Listen::NONE; LISTEN_MAX] };
+    /// The value of a map nobody has written to, but for the listeners.
+    pub const EMPTY: Self = Self {
+        abi_version: 0,
+        redirect_len_max: 0,
+        bucket_mask: 0,
+        pad: 0,
+        listen: [Listen::NONE; LISTEN_MAX],
+        hash_key: [0; 10],
+        interfaces: [0; XSK_INTERFACES_MAX],
+    };
 }
 
-/// One listening address, in the form that is cheapest to compare: `(packet ^ addr) & mask` is
-/// zero, and the port is equal.
+/// One listening address, in the form that is cheapest to compare: the port is equal, and
+/// `(packet ^ addr) & mask` is zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The address, IPv4 as `::ffff:a.b.c.d`, its bytes in network order.
-    pub addr: [u64; 2],
+    pub addr: Address,
     /// All ones, or zeros where the address is unspecified.
-    pub mask: [u64; 2],
+    pub mask: Address,
     /// UDP port, host byte order; beyond 65535 in an unused entry.
     pub port: u64,
 }
 
 impl Listen {
     /// An unused entry: no packet has this port.
-    pub const NONE: Self = Self { addr: [0; 2], mask: [0; 2], port: 1 << 16 };
+    pub const NONE: Self = Self { addr: Address([0; 2]), mask: Address([0; 2]), port: 1 << 16 };
 
     /// Takes the packets that a socket bound to `address` takes: `0.0.0.0` all of IPv4, `::` both
     /// families, as a dual-stack socket does. Port 0 takes none.
@@ -45,32 +61,36 @@ impl Listen {
         if port == 0 {
             return Self::NONE;
         }
-        let (octets, mask) = match address {
-            SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
-                (v4.ip().to_ipv6_mapped().octets(), u128::MAX << 32)
-            }
-            SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped().octets(), u128::MAX),
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() => (v6.ip().octets(), 0),
-            SocketAddr::V6(v6) => (v6.ip().octets(), u128::MAX),
+        let mask = match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => u128::MAX << 32,
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => 0,
+            _ => u128::MAX,
         };
-        Self { addr: halves(octets), mask: halves(mask.to_be_bytes()), port }
+        let mask = Address::new(IpAddr::V6(Ipv6Addr::from_bits(mask)));
+        Self { addr: Address::new(address.ip()), mask, port }
     }
 
     /// Is a packet to (or from) this address and port one of this listener's?
     #[inline(always)]
     #[must_use]
-    pub const fn takes(&self, addr: [u8; 16], port: u16) -> bool {
-        let [high, low] = halves(addr);
-        let differs = (high ^ self.addr[0]) & self.mask[0] | (low ^ self.addr[1]) & self.mask[1];
-        differs | (port as u64 ^ self.port) == 0
+    pub const fn takes(&self, Address([high, low]): Address, port: u16) -> bool {
+        // The port first: it tells foreign traffic apart by one comparison.
+        if self.port != port as u64 {
+            return false;
+        }
+        let (Address(addr), Address(mask)) = (self.addr, self.mask);
+        (high ^ addr[0]) & mask[0] | (low ^ addr[1]) & mask[1] == 0
     }
 }
 
-/// The two halves of 16 bytes as they lie in memory.
-#[inline(always)]
-const fn halves(bytes: [u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
-    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+/// Whose an AF_XDP socket is. Stands beside the socket map, in which user space can't read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XskOwner {
+    /// The owner's index in the array of reuseport sockets, plus one; 0: there is no socket.
+    pub worker_plus_one: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
 /// How connection IDs of one generation lead to its sockets.

@@ -17,7 +17,8 @@ pub struct Counter {
 pub struct FlowCounters {
     /// Target to relay, counted by XDP.
     pub ingress: Counter,
-    /// Relay to target, counted by tc as handed to the device.
+    /// Relay to target, counted by tc as handed to the device. User space adds what it sent
+    /// through AF_XDP sockets.
     pub egress: Counter,
 }
 
@@ -31,6 +32,16 @@ impl Counter {
             wire_bytes: self.wire_bytes.wrapping_add(other.wire_bytes),
         }
     }
+
+    /// What was added since the counter said `earlier`.
+    #[must_use]
+    pub const fn minus(self, earlier: Self) -> Self {
+        Self {
+            packets: self.packets.wrapping_sub(earlier.packets),
+            payload_bytes: self.payload_bytes.wrapping_sub(earlier.payload_bytes),
+            wire_bytes: self.wire_bytes.wrapping_sub(earlier.wire_bytes),
+        }
+    }
 }
 
 impl FlowCounters {
@@ -38,6 +49,13 @@ impl FlowCounters {
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self { ingress: self.ingress.plus(other.ingress), egress: self.egress.plus(other.egress) }
+    }
+
+    /// Subtracts direction by direction.
+    #[must_use]
+    pub const fn minus(self, earlier: Self) -> Self {
+        let ingress = self.ingress.minus(earlier.ingress);
+        Self { ingress, egress: self.egress.minus(earlier.egress) }
     }
 }
 

@@ -1,6 +1,9 @@
 //! `aya::Pod` for the map types, so that user space may copy them to and from the kernel.
 
-use crate::{Config, Counter, FlowCounters, FlowKey, Steer};
+use crate::{
+    Config, Counter, FlowCounters, FlowKey, Steer, XskOwner,
+    table::{Bucket, Slot},
+};
 
 // SAFETY: repr(C), no padding that is not a field (see `tests::layout_has_no_hidden_padding`),
 // and every bit pattern is a value. Not safe code, because no compiler checks this promise.
@@ -13,3 +16,9 @@ unsafe impl aya::Pod for FlowKey {}
 unsafe impl aya::Pod for Counter {}
 // SAFETY: as above.
 unsafe impl aya::Pod for FlowCounters {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Bucket {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Slot {}
+// SAFETY: as above.
+unsafe impl aya::Pod for XskOwner {}

@@ -84,7 +84,9 @@ impl Verdict {
 macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $row:literal, $label:literal;)* }) => {
         $(#[$meta])*
-        #[repr(u8)]
+        // Not a byte: it shares its place with words of other results, and the compiler would cut
+        // those into a byte and the rest, at offsets that the kernel refuses on its stack.
+        #[repr(u64)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$doc])* $variant = $row,)* }
 
@@ -104,8 +106,7 @@ macro_rules! reasons {
 reasons! {
     /// Why a packet goes to the kernel untouched. Rows 0 to 31.
     PassReason {
-        /// TCP or UDP that is not ours: it has a flow key, and is counted for its exit flow or as
-        /// unattributed.
+        /// TCP or UDP of an exit flow that is in the table, and counted there too.
         Flow = 0, "flow";
         /// User space has not written the configuration yet.
         NotConfigured = 1, "not_configured";
@@ -127,6 +128,8 @@ reasons! {
         OtherProtocol = 9, "other_protocol";
         /// A UDP or TCP length that contradicts the IP length, on a packet that is not ours.
         BadTransport = 10, "bad_transport";
+        /// TCP or UDP that is neither ours nor of a flow in the table: the host's own traffic.
+        Unattributed = 11, "unattributed";
     }
 }
 

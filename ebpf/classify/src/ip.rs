@@ -1,13 +1,16 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) down to the transport header.
 
-use weir_abi::{Direction, IPV6_EXTENSIONS_MAX, PassReason};
+use weir_abi::{Address, Direction, IPV6_EXTENSIONS_MAX, PassReason};
 
 use crate::{Frame, link::Network, need};
 
-const IPV4_HEADER_LEN: u32 = 20;
-const IPV6_HEADER_LEN: u32 = 40;
+/// Without options.
+pub(crate) const IPV4_HEADER_LEN: u32 = 20;
+/// Without extension headers.
+pub(crate) const IPV6_HEADER_LEN: u32 = 40;
 /// More-fragments flag and fragment offset; the reserved bit and DF are not looked at.
-const IPV4_FRAGMENT: u16 = 0x3FFF;
+/// They are the last two of the header's first eight bytes.
+const IPV4_FRAGMENT: u64 = 0x3FFF;
 
 const HOP_BY_HOP: u8 = 0;
 const ICMP: u8 = 1;
@@ -20,9 +23,8 @@ const MOBILITY: u8 = 135;
 
 /// An IP packet that is whole as far as its headers say.
 pub(crate) struct Packet {
-    /// IPv4 as `::ffff:a.b.c.d`.
-    pub(crate) source: [u8; 16],
-    pub(crate) destination: [u8; 16],
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
     pub(crate) is_v6: bool,
     pub(crate) protocol: u8,
     /// Offset of the transport header in the frame.
@@ -33,6 +35,12 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// The same packet, whose transport header is known to be at `transport`.
+    #[inline(always)]
+    pub(crate) const fn at(&self, transport: u32) -> Self {
+        Self { transport, ..*self }
+    }
+
     /// Bytes from the transport header to the end of the packet.
     #[inline(always)]
     pub(crate) fn transport_len(
@@ -68,23 +76,26 @@ pub(crate) fn packet(frame: &impl Frame, network: Network) -> Result<Packet, Pas
 
 #[inline(always)]
 fn ipv4(frame: &impl Frame, offset: u32) -> Result<Packet, PassReason> {
-    let header: [u8; IPV4_HEADER_LEN as usize] = need(frame, offset)?;
-    let header_len = u32::from(header[0] & 0x0F) * 4;
-    let total_len = u32::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[0] >> 4 != 4 || header_len < IPV4_HEADER_LEN {
+    // Whole words: an array of bytes would be loaded byte by byte.
+    let start = u64::from_be_bytes(need(frame, offset)?);
+    let addresses = u64::from_be_bytes(need(frame, offset + 12)?);
+    let [protocol] = need(frame, offset + 9)?;
+    let (version, header_len) = (start >> 60, (start >> 56 & 0x0F) as u32 * 4);
+    let total_len = (start >> 32 & 0xFFFF) as u32;
+    if version != 4 || header_len < IPV4_HEADER_LEN {
         return Err(PassReason::BadIpHeader);
     }
     if total_len != 0 && total_len < header_len {
         return Err(PassReason::BadIpHeader);
     }
-    if u16::from_be_bytes([header[6], header[7]]) & IPV4_FRAGMENT != 0 {
+    if start & IPV4_FRAGMENT != 0 {
         return Err(PassReason::Fragment);
     }
     Ok(Packet {
-        source: mapped([header[12], header[13], header[14], header[15]]),
-        destination: mapped([header[16], header[17], header[18], header[19]]),
+        source: Address::v4((addresses >> 32) as u32),
+        destination: Address::v4(addresses as u32),
         is_v6: false,
-        protocol: header[9],
+        protocol,
         transport: offset + header_len,
         end: if total_len == 0 { 0 } else { offset + total_len },
     })
@@ -92,16 +103,24 @@ fn ipv4(frame: &impl Frame, offset: u32) -> Result<Packet, PassReason> {
 
 #[inline(always)]
 fn ipv6(frame: &impl Frame, offset: u32) -> Result<Packet, PassReason> {
-    let [version, _, _, _, len_high, len_low, next, _] = need(frame, offset)?;
-    if version >> 4 != 6 {
+    let start = u64::from_be_bytes(need(frame, offset)?);
+    if start >> 60 != 6 {
         return Err(PassReason::BadIpHeader);
     }
-    let payload_len = u32::from(u16::from_be_bytes([len_high, len_low]));
-    let source = need(frame, offset + 8)?;
-    let destination = need(frame, offset + 24)?;
+    let (payload_len, next) = ((start >> 16 & 0xFFFF) as u32, (start >> 8) as u8);
+    let half = |at| need(frame, offset + at).map(u64::from_be_bytes);
+    let source = Address([half(8)?, half(16)?]);
+    let destination = Address([half(24)?, half(32)?]);
     let (protocol, transport) = skip_extensions(frame, next, offset + IPV6_HEADER_LEN)?;
     let end = if payload_len == 0 { 0 } else { offset + IPV6_HEADER_LEN + payload_len };
     Ok(Packet { source, destination, is_v6: true, protocol, transport, end })
+}
+
+/// Does a header stand between the IPv6 header at `offset` and the transport header?
+#[inline(always)]
+pub(crate) fn has_extensions(frame: &impl Frame, offset: u32) -> Result<bool, PassReason> {
+    let [next] = need(frame, offset + 6)?;
+    Ok(is_extension(next))
 }
 
 /// Walks the extension headers whose length field is of the common form (RFC 6564) to the first
@@ -122,14 +141,15 @@ fn skip_extensions(
     }
     match next {
         FRAGMENT => Err(PassReason::Fragment),
-        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION | MOBILITY => {
-            Err(PassReason::Extensions)
-        }
+        next if is_extension(next) => Err(PassReason::Extensions),
         protocol => Ok((protocol, offset)),
     }
 }
 
 #[inline(always)]
-const fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, a, b, c, d]
+const fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS | AUTHENTICATION | MOBILITY
+    )
 }

@@ -12,11 +12,15 @@
 mod ip;
 mod link;
 mod quic;
+mod redirect;
 mod steer;
 mod transport;
 
+pub use redirect::{Payload, fits_xsk, is_owner, xsk_row};
 pub use steer::steer;
 use weir_abi::{ABI_VERSION, Config, Direction, FlowKey, PassReason, Verdict};
+
+use link::Network;
 
 /// Bounded reads of an Ethernet frame.
 pub trait Frame {
@@ -37,12 +41,16 @@ pub const OFFSET_MAX: u32 = 22 + 40 + 4 * 2048 + 8;
 pub struct Classified {
     /// The decision.
     pub verdict: Verdict,
-    /// The exit flow it belongs to, if the verdict is `Pass(Flow)`.
+    /// The exit flow it belongs to, if the verdict is `Pass(Flow)`, which becomes
+    /// `Pass(Unattributed)` if the table has no such flow: see [`Classified::looked_up`].
     pub flow: Option<FlowKey>,
     /// UDP or TCP payload bytes of `flow` or of a packet that is `Ours`, otherwise 0. On ingress
     /// taken from the IP and UDP lengths, so padding doesn't count; on egress from the frame's
     /// length, which alone is right for offloaded trains.
     pub payload_len: u32,
+    /// Where the payload of a plain UDP datagram starts in the frame: no VLAN tag, no IP options,
+    /// no extension header. 0 for anything else. Only such frames go to an AF_XDP socket.
+    pub plain_payload: u32,
 }
 
 /// Classifies one Ethernet frame.
@@ -57,20 +65,64 @@ pub fn classify(frame: &impl Frame, config: &Config, direction: Direction) -> Cl
     }
 }
 
+/// The usual headers lie at constant offsets, which saves the packet path half of its time; all
+/// others go through the same functions at offsets that are found out.
 #[inline(always)]
 fn classify_configured(
     frame: &impl Frame,
     config: &Config,
     direction: Direction,
 ) -> Result<Classified, PassReason> {
+    const V4_TRANSPORT: u32 = link::HEADER_LEN + ip::IPV4_HEADER_LEN;
+    const V6_TRANSPORT: u32 = link::HEADER_LEN + ip::IPV6_HEADER_LEN;
+    match link::untagged(frame)? {
+        Some(network @ Network::V4(_)) => {
+            let packet = ip::packet(frame, network)?;
+            if packet.transport == V4_TRANSPORT {
+                return transport::classify(frame, &packet.at(V4_TRANSPORT), config, direction);
+            }
+        }
+        Some(network @ Network::V6(offset)) if !ip::has_extensions(frame, offset)? => {
+            let packet = ip::packet(frame, network)?;
+            return transport::classify(frame, &packet.at(V6_TRANSPORT), config, direction);
+        }
+        _ => {}
+    }
+    let mut classified = Classified::pass(PassReason::Flow);
+    classify_odd(frame, config, direction, &mut classified)?;
+    Ok(classified)
+}
+
+/// Not inlined, so that its many paths are there once. It returns no more than one register holds:
+/// the kernel lets no function end with an address of the stack in that register, as one may that
+/// returns more.
+#[inline(never)]
+fn classify_odd(
+    frame: &impl Frame,
+    config: &Config,
+    direction: Direction,
+    classified: &mut Classified,
+) -> Result<(), PassReason> {
     let network = link::network(frame)?;
     let packet = ip::packet(frame, network)?;
-    transport::classify(frame, &packet, config, direction)
+    let found = transport::classify(frame, &packet, config, direction)?;
+    *classified = Classified { plain_payload: 0, ..found };
+    Ok(())
 }
 
 impl Classified {
     const fn pass(reason: PassReason) -> Self {
-        Self { verdict: Verdict::Pass(reason), flow: None, payload_len: 0 }
+        Self { verdict: Verdict::Pass(reason), flow: None, payload_len: 0, plain_payload: 0 }
+    }
+
+    /// The verdict that is counted for a packet with a flow key, once it was looked up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn looked_up(&self, found: bool) -> Verdict {
+        match self.verdict {
+            Verdict::Pass(PassReason::Flow) if !found => Verdict::Pass(PassReason::Unattributed),
+            verdict => verdict,
+        }
     }
 }
 

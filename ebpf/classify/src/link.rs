@@ -4,6 +4,9 @@ use weir_abi::{PassReason, VLAN_TAGS_MAX};
 
 use crate::{Frame, need};
 
+/// Of a frame without tags.
+pub(crate) const HEADER_LEN: u32 = 14;
+
 const ETHERTYPE_OFFSET: u32 = 12;
 const TAG_LEN: u32 = 4;
 const IPV4: u16 = 0x0800;
@@ -18,6 +21,18 @@ pub(crate) enum Network {
     V6(u32),
 }
 
+/// The network of a frame without tags; `None` if it has one.
+#[inline(always)]
+pub(crate) fn untagged(frame: &impl Frame) -> Result<Option<Network>, PassReason> {
+    match u16::from_be_bytes(need(frame, ETHERTYPE_OFFSET)?) {
+        IPV4 => Ok(Some(Network::V4(HEADER_LEN))),
+        IPV6 => Ok(Some(Network::V6(HEADER_LEN))),
+        tag if is_tag(tag) => Ok(None),
+        _ => Err(PassReason::NotIp),
+    }
+}
+
+/// The network behind the tags that there are.
 #[inline(always)]
 pub(crate) fn network(frame: &impl Frame) -> Result<Network, PassReason> {
     let mut offset = ETHERTYPE_OFFSET;

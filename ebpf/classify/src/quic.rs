@@ -16,7 +16,7 @@ const LONG_HEADER_LEN_MIN: u32 = 7;
 #[inline(always)]
 pub(crate) fn verdict(frame: &impl Frame, offset: u32, payload_len: u32) -> Verdict {
     let kind = kind(frame, offset, payload_len);
-    if kind as u8 == OursKind::Initial as u8 && payload_len < QUIC_INITIAL_MIN_LEN {
+    if kind as u64 == OursKind::Initial as u64 && payload_len < QUIC_INITIAL_MIN_LEN {
         return Verdict::Drop(DropReason::InitialTooShort);
     }
     Verdict::Ours(kind)

@@ -1,7 +1,8 @@
 //! UDP (RFC 768) and TCP (RFC 9293), and whose packet it is.
 
 use weir_abi::{
-    Config, Direction, DropReason, FlowKey, LISTEN_MAX, OursKind, PassReason, Protocol, Verdict,
+    Address, Config, Direction, DropReason, FlowKey, LISTEN_MAX, OursKind, PassReason, Protocol,
+    Verdict,
 };
 
 use crate::{Classified, Frame, ip::Packet, need, quic};
@@ -32,35 +33,37 @@ fn udp(
     config: &Config,
     direction: Direction,
 ) -> Result<Classified, PassReason> {
-    let header: [u8; UDP_HEADER_LEN as usize] = need(frame, packet.transport)?;
-    let ports = Ports::new([header[0], header[1], header[2], header[3]]);
+    let header = u64::from_be_bytes(need(frame, packet.transport)?);
+    let ports = Ports::new((header >> 32) as u32);
     let ours = match direction {
-        Direction::Ingress => is_ours(config, &packet.destination, ports.destination),
-        Direction::Egress => is_ours(config, &packet.source, ports.source),
+        Direction::Ingress => is_ours(config, packet.destination, ports.destination),
+        Direction::Egress => is_ours(config, packet.source, ports.source),
     };
     let available = packet.transport_len(frame, direction)?;
     let udp_len = match direction {
-        Direction::Ingress => u32::from(u16::from_be_bytes([header[4], header[5]])),
+        Direction::Ingress => (header >> 16 & 0xFFFF) as u32,
         Direction::Egress => available,
     };
     if udp_len < UDP_HEADER_LEN || udp_len > available {
         // An IPv6 UDP length of zero is a jumbogram's (RFC 2675), which the kernel may accept.
         if ours && !(packet.is_v6 && udp_len == 0) {
             let verdict = Verdict::Drop(DropReason::UdpLength);
-            return Ok(Classified { verdict, flow: None, payload_len: 0 });
+            return Ok(Classified { verdict, flow: None, payload_len: 0, plain_payload: 0 });
         }
         return Err(PassReason::BadTransport);
     }
     let payload_len = udp_len - UDP_HEADER_LEN;
+    let plain_payload = packet.transport + UDP_HEADER_LEN;
     if !ours {
-        return Ok(flow(packet, ports, direction, Protocol::Udp, payload_len));
+        let flow = flow(packet, ports, direction, Protocol::Udp, payload_len);
+        return Ok(Classified { plain_payload, ..flow });
     }
     let verdict = match direction {
-        Direction::Ingress => quic::verdict(frame, packet.transport + UDP_HEADER_LEN, payload_len),
+        Direction::Ingress => quic::verdict(frame, plain_payload, payload_len),
         Direction::Egress => Verdict::Ours(OursKind::Sent),
     };
     let payload_len = if matches!(verdict, Verdict::Drop(_)) { 0 } else { payload_len };
-    Ok(Classified { verdict, flow: None, payload_len })
+    Ok(Classified { verdict, flow: None, payload_len, plain_payload })
 }
 
 #[inline(always)]
@@ -69,7 +72,7 @@ fn tcp(
     packet: &Packet,
     direction: Direction,
 ) -> Result<Classified, PassReason> {
-    let ports = Ports::new(need(frame, packet.transport)?);
+    let ports = Ports::new(u32::from_be_bytes(need(frame, packet.transport)?));
     let [data_offset] = need(frame, packet.transport + 12)?;
     let header_len = u32::from(data_offset >> 4) * 4;
     let available = packet.transport_len(frame, direction)?;
@@ -87,13 +90,13 @@ fn flow(
     protocol: Protocol,
     payload_len: u32,
 ) -> Classified {
-    let (local_addr, local_port, remote_addr, remote_port) = match direction {
+    let (local, local_port, remote, remote_port) = match direction {
         Direction::Ingress => (packet.destination, ports.destination, packet.source, ports.source),
         Direction::Egress => (packet.source, ports.source, packet.destination, ports.destination),
     };
-    let protocol = protocol as u8;
-    let flow = FlowKey { local_addr, remote_addr, local_port, remote_port, protocol, pad: [0; 3] };
-    Classified { verdict: Verdict::Pass(PassReason::Flow), flow: Some(flow), payload_len }
+    let flow = FlowKey::of_packet(protocol, local, local_port, remote, remote_port);
+    let verdict = Verdict::Pass(PassReason::Flow);
+    Classified { verdict, flow: Some(flow), payload_len, plain_payload: 0 }
 }
 
 #[derive(Clone, Copy)]
@@ -104,15 +107,15 @@ struct Ports {
 
 impl Ports {
     #[inline(always)]
-    const fn new([a, b, c, d]: [u8; 4]) -> Self {
-        Self { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) }
+    const fn new(both: u32) -> Self {
+        Self { source: (both >> 16) as u16, destination: both as u16 }
     }
 }
 
 #[inline(always)]
-fn is_ours(config: &Config, addr: &[u8; 16], port: u16) -> bool {
+fn is_ours(config: &Config, addr: Address, port: u16) -> bool {
     for index in 0..LISTEN_MAX {
-        if config.listen[index].takes(*addr, port) {
+        if config.listen[index].takes(addr, port) {
             return true;
         }
     }

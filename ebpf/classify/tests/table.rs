@@ -27,7 +27,11 @@ fn every_frame_gets_its_verdict() {
 #[test]
 fn the_table_reaches_every_reason_of_ingress() {
     let seen: Vec<_> = table().into_iter().map(|frame| frame.verdict).collect();
-    let not_ingress = [Verdict::Pass(PassReason::NotConfigured), Verdict::Ours(OursKind::Sent)];
+    let not_ingress = [
+        Verdict::Pass(PassReason::NotConfigured),
+        Verdict::Pass(PassReason::Unattributed),
+        Verdict::Ours(OursKind::Sent),
+    ];
     for verdict in Verdict::all().filter(|verdict| !not_ingress.contains(verdict)) {
         assert!(seen.contains(&verdict), "no frame for {verdict:?}");
     }

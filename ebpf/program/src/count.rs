@@ -2,19 +2,44 @@
 //! run with migration disabled, and no two of our programs interrupt each other on one counter
 //! (ingress and egress have rows and fields of their own).
 
-use weir_abi::{Counter, Direction, Steering};
+use weir_abi::{
+    Config, Counter, Direction, FlowKey, Steering,
+    table::{Looked, Place, SLOT_REDIRECT},
+};
 use weir_classify::Classified;
 
 use crate::maps;
 
-/// Counts a packet in its verdict row, and in its exit flow or as unattributed.
+/// A packet's exit flow in the table.
+#[derive(Clone, Copy)]
+pub struct Found {
+    slot: u32,
+    flags: u32,
+}
+
+impl Found {
+    /// Do the flow's packets go to an AF_XDP socket?
+    #[inline(always)]
+    pub fn is_redirected(self) -> bool {
+        self.flags & SLOT_REDIRECT != 0
+    }
+}
+
+/// Counts a packet in its verdict row, and in its exit flow if that is in the table.
 #[inline(always)]
-pub fn packet(direction: Direction, classified: &Classified, seen: Counter) {
-    if let Some(row) = maps::VERDICTS.get_ptr_mut(classified.verdict.row(direction)) {
+pub fn packet(
+    direction: Direction,
+    config: &Config,
+    classified: &Classified,
+    seen: Counter,
+) -> Option<Found> {
+    let found = classified.flow.as_ref().and_then(|key| find(key, config));
+    let verdict = classified.looked_up(found.is_some());
+    if let Some(row) = maps::VERDICTS.get_ptr_mut(verdict.row(direction)) {
         add(row, seen);
     }
-    let Some(key) = &classified.flow else { return };
-    if let Some(flow) = maps::FLOWS.get_ptr_mut(key) {
+    let found = found?;
+    if let Some(flow) = maps::FLOWS.get_ptr_mut(found.slot) {
         // SAFETY: the pointer is this CPU's value, valid until the program returns. Not a
         // reference, because user space reads the same bytes at any time.
         let side = unsafe {
@@ -24,9 +49,24 @@ pub fn packet(direction: Direction, classified: &Classified, seen: Counter) {
             }
         };
         add(side, seen);
-    } else if let Some(row) = maps::UNATTRIBUTED.get_ptr_mut(direction as u32) {
-        add(row, seen);
     }
+    Some(found)
+}
+
+/// Looks the flow up as `weir_abi::table` says.
+#[inline(always)]
+fn find(key: &FlowKey, config: &Config) -> Option<Found> {
+    let place = Place::of(key, &config.hash_key, config.bucket_mask);
+    let slot = match maps::BUCKETS.get(place.first)?.look(place.tag) {
+        Looked::Slot(slot) => slot,
+        Looked::Nowhere => return None,
+        Looked::Elsewhere => match maps::BUCKETS.get(place.second)?.look(place.tag) {
+            Looked::Slot(slot) => slot,
+            Looked::Nowhere | Looked::Elsewhere => return None,
+        },
+    };
+    let entry = maps::SLOTS.get(slot)?;
+    if entry.is_of(key) { Some(Found { slot, flags: entry.flags }) } else { None }
 }
 
 /// Counts a choice of socket.

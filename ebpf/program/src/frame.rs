@@ -25,6 +25,12 @@ impl<'a> XdpFrame<'a> {
         let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
         Self { ctx, linear, len }
     }
+
+    /// False also for a frame beyond any header's offset, which no AF_XDP socket takes.
+    #[inline(always)]
+    pub fn is_in_one_piece(&self) -> bool {
+        self.linear.read::<0>(self.len).is_some()
+    }
 }
 
 impl Frame for XdpFrame<'_> {
@@ -120,8 +126,9 @@ impl Frame for DatagramFrame<'_> {
 fn load_from_skb<const N: usize>(ctx: *mut core::ffi::c_void, offset: u32) -> Option<[u8; N]> {
     let mut bytes = MaybeUninit::<[u8; N]>::uninit();
     // SAFETY: the helper writes exactly N bytes to the buffer of N bytes, or fails.
-    let failed =
-        unsafe { bpf_skb_load_bytes(ctx.cast_const(), offset, bytes.as_mut_ptr().cast(), N as u32) };
+    let failed = unsafe {
+        bpf_skb_load_bytes(ctx.cast_const(), offset, bytes.as_mut_ptr().cast(), N as u32)
+    };
     // SAFETY: the helper succeeded, so the buffer is filled.
     if failed == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
 }

@@ -10,6 +10,7 @@
 mod count;
 mod frame;
 mod maps;
+mod redirect;
 
 use aya_ebpf::{
     bindings::{sk_action::SK_PASS, xdp_action},
@@ -35,11 +36,11 @@ pub fn weir_ingress(ctx: XdpContext) -> u32 {
         payload_bytes: classified.payload_len.into(),
         wire_bytes: frame.frame_len().into(),
     };
-    count::packet(Direction::Ingress, &classified, seen);
-    match classified.verdict {
-        Verdict::Drop(_) => xdp_action::XDP_DROP,
-        Verdict::Pass(_) | Verdict::Ours(_) => xdp_action::XDP_PASS,
+    let flow = count::packet(Direction::Ingress, config, &classified, seen);
+    if let Verdict::Drop(_) = classified.verdict {
+        return xdp_action::XDP_DROP;
     }
+    redirect::action(&ctx, &frame, config, &classified, flow)
 }
 
 /// Host to wire. Sees an offloaded train once; the counts are those of its segments.
@@ -53,7 +54,7 @@ pub fn weir_egress(ctx: TcContext) -> i32 {
         payload_bytes: classified.payload_len.into(),
         wire_bytes: frame.wire_len().into(),
     };
-    count::packet(Direction::Egress, &classified, seen);
+    count::packet(Direction::Egress, config, &classified, seen);
     TC_NEXT
 }
 

@@ -1,15 +1,21 @@
 //! Counts that belong to no flow: verdicts, unattributed packets, steering.
 
-use weir_abi::{Counter, Direction, FlowCounters, Steering as SteeredBy, Verdict};
+use std::sync::Arc;
+
+use weir_abi::{
+    Counter, Direction, FlowCounters, OursKind, PassReason, Steering as SteeredBy, Verdict,
+};
 
 use crate::error::{Result, XdpError};
 use crate::maps::{Map, Maps};
+use crate::sent;
+use crate::sys::mapping::Mapping;
 
 /// A cheap handle; clones share the maps.
 #[derive(Clone, Debug)]
 pub struct Counters {
     verdicts: Map<u32, Counter>,
-    unattributed: Map<u32, Counter>,
+    sent: Arc<Mapping>,
     steered: Map<u32, u64>,
 }
 
@@ -23,20 +29,23 @@ pub struct VerdictCount {
 }
 
 impl Counters {
-    pub(crate) fn new(maps: &Maps) -> Self {
-        Self {
-            verdicts: maps.verdicts.clone(),
-            unattributed: maps.unattributed.clone(),
-            steered: maps.steered.clone(),
-        }
+    pub(crate) fn new(maps: &Maps, sent: Arc<Mapping>) -> Self {
+        Self { verdicts: maps.verdicts.clone(), sent, steered: maps.steered.clone() }
     }
 
-    /// Every direction and verdict, in the same order each time, zeros included.
+    /// Every direction and verdict, in the same order each time, zeros included. What left through
+    /// AF_XDP sockets is in the rows in which tc would have counted it.
     pub fn verdicts(&self) -> Result<Vec<VerdictCount>> {
+        let (access_sent, flows_sent) = sent::totals(&self.sent);
         let mut counts = Vec::new();
         for direction in Direction::ALL {
             for verdict in Verdict::all() {
                 let count = read(&self.verdicts, verdict.row(direction))?;
+                let count = match (direction, verdict) {
+                    (Direction::Egress, Verdict::Ours(OursKind::Sent)) => count.plus(access_sent),
+                    (Direction::Egress, Verdict::Pass(PassReason::Flow)) => count.plus(flows_sent),
+                    _ => count,
+                };
                 counts.push(VerdictCount { direction, verdict, count });
             }
         }
@@ -46,10 +55,10 @@ impl Counters {
     /// TCP and UDP packets that are neither ours nor of a flow in the table: the host's own
     /// traffic on these interfaces, and what comes after a flow was removed.
     pub fn unattributed(&self) -> Result<FlowCounters> {
-        Ok(FlowCounters {
-            ingress: read(&self.unattributed, Direction::Ingress as u32)?,
-            egress: read(&self.unattributed, Direction::Egress as u32)?,
-        })
+        let row = |direction| {
+            read(&self.verdicts, Verdict::Pass(PassReason::Unattributed).row(direction))
+        };
+        Ok(FlowCounters { ingress: row(Direction::Ingress)?, egress: row(Direction::Egress)? })
     }
 
     /// How client-facing UDP datagrams found their sockets.

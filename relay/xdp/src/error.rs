@@ -86,12 +86,22 @@ pub enum XdpError {
     ForeignMap { path: PathBuf, problem: String },
 
     /// The table of exit flows is full.
-    #[error("the exit flow table is full; raise the limit of flows in [xdp]")]
+    #[error("the exit flow table is full; raise xdp.flows")]
     FlowTableFull,
 
     /// The flow was inserted twice: two sockets can't have the same 5-tuple, so a removal is late.
     #[error("exit flow {0} is already in the table")]
     FlowExists(String),
+
+    /// The programs were not told of this interface, or the queue's number is too large.
+    #[error(
+        "no AF_XDP socket can be set for queue {queue} of interface number {if_index}: only the first 8 interfaces of [xdp] interfaces, and queues 0 to 63, may have one"
+    )]
+    NoXskRow { if_index: u32, queue: u32 },
+
+    /// More flows than the index can name, or none.
+    #[error("a table of {asked} exit flows can't be made: between 1 and {max} are possible")]
+    FlowsMax { asked: u32, max: u32 },
 
     /// A worker's index beyond the socket array.
     #[error("worker slot {index} does not exist, there are {max}")]

@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use weir_abi::{FlowCounters, FlowKey, Protocol};
 
 use crate::error::{Result, XdpError};
-use crate::maps::{Map, Maps};
-use crate::sys::bpf;
+use crate::sent::SentMeter;
+use crate::table::{REDIRECT, Refused, Table};
 
-/// The table of exit flows. A cheap handle to a kernel map; clones share it, and any thread may
-/// use any of them without a lock.
+/// The table of exit flows. A cheap handle; clones share it. Writers wait for each other for about
+/// a microsecond, readers for nobody.
 #[derive(Clone, Debug)]
 pub struct FlowTable {
-    map: Map<FlowKey, FlowCounters>,
+    pub(crate) table: Arc<Table>,
 }
 
 /// The 5-tuple of an exit flow.
@@ -27,52 +28,64 @@ pub struct Flow {
 }
 
 impl FlowTable {
-    pub(crate) fn new(maps: &Maps) -> Self {
-        Self { map: maps.flows.clone() }
-    }
-
     /// Starts counting a flow, from zero. To be called when the socket has its local port and
     /// before its first packet; packets before that are counted as unattributed.
     ///
     /// # Errors
     /// [`XdpError::FlowTableFull`], [`XdpError::FlowExists`].
     pub fn insert(&self, flow: &Flow) -> Result<()> {
-        self.map.set(&flow.key(), &FlowCounters::default(), bpf::NO_EXIST).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::E2BIG | libc::ENOMEM) => XdpError::FlowTableFull,
-                Some(libc::EEXIST) => XdpError::FlowExists(flow.to_string()),
-                _ => XdpError::system("can't insert an exit flow")(error),
-            }
-        })
+        match self.table.insert(&flow.key(), 0) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(error(refused, flow)),
+        }
+    }
+
+    /// From now on the flow's arriving packets go to the AF_XDP socket of their queue, and what is
+    /// sent for it by AF_XDP is counted with the meter. Inserts the flow if it isn't there.
+    ///
+    /// # Errors
+    /// [`XdpError::FlowTableFull`].
+    pub fn redirect(&self, flow: &Flow) -> Result<SentMeter> {
+        let key = flow.key();
+        let entry = match self.table.set_flags(&key, REDIRECT) {
+            Some(entry) => entry,
+            None => self.table.insert(&key, REDIRECT).map_err(|refused| error(refused, flow))?,
+        };
+        Ok(SentMeter { entry })
     }
 
     /// The counts so far, of all CPUs. `None` if the flow is not in the table.
     pub fn read(&self, flow: &Flow) -> Result<Option<FlowCounters>> {
-        let values = self.map.get(&flow.key()).map_err(XdpError::system("can't read a flow"))?;
-        Ok(values.map(sum))
+        self.table.read(&flow.key()).map_err(XdpError::system("can't read a flow"))
     }
 
     /// The final counts; the flow is no longer in the table. To be called after its socket is
-    /// closed. Reading and removing are one step for the kernel; what arrives later is counted as
-    /// unattributed.
+    /// closed; what arrives later is counted as unattributed.
     pub fn remove_with_final_read(&self, flow: &Flow) -> Result<Option<FlowCounters>> {
-        let values = self.map.take(&flow.key()).map_err(XdpError::system("can't remove a flow"))?;
-        Ok(values.map(sum))
+        self.table.take(&flow.key()).map_err(XdpError::system("can't remove a flow"))
     }
 
     /// All flows with their counts. Flows that come or go meanwhile may be missing.
     pub fn iterate(&self) -> Result<Vec<(Flow, FlowCounters)>> {
-        let entries = self.map.entries().map_err(XdpError::system("can't list the flows"))?;
+        let entries = self.table.entries().map_err(XdpError::system("can't list the flows"))?;
         let known = entries
             .into_iter()
-            .filter_map(|(key, values)| Flow::from_key(&key).map(|flow| (flow, sum(values))));
+            .filter_map(|(key, counts)| Flow::from_key(&key).map(|flow| (flow, counts)));
         Ok(known.collect())
     }
 
     /// Flows that fit.
     #[must_use]
     pub fn flows_max(&self) -> u32 {
-        self.map.entries_max()
+        self.table.flows_max()
+    }
+}
+
+fn error(refused: Refused, flow: &Flow) -> XdpError {
+    match refused {
+        Refused::Full => XdpError::FlowTableFull,
+        Refused::Exists => XdpError::FlowExists(flow.to_string()),
+        Refused::System(error) => XdpError::system("can't insert an exit flow")(error),
     }
 }
 
@@ -83,10 +96,7 @@ impl Flow {
 
     /// `None` for a protocol that this version does not insert.
     fn from_key(key: &FlowKey) -> Option<Self> {
-        let protocol = [Protocol::Tcp, Protocol::Udp]
-            .into_iter()
-            .find(|protocol| *protocol as u8 == key.protocol)?;
-        Some(Self { protocol, local: key.local(), remote: key.remote() })
+        Some(Self { protocol: key.protocol()?, local: key.local(), remote: key.remote() })
     }
 }
 
@@ -98,8 +108,4 @@ impl fmt::Display for Flow {
         };
         write!(f, "{protocol} {} -> {}", self.local, self.remote)
     }
-}
-
-fn sum(values: Vec<FlowCounters>) -> FlowCounters {
-    values.into_iter().fold(FlowCounters::default(), FlowCounters::plus)
 }

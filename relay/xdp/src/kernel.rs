@@ -3,18 +3,28 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use aya::maps::{Map as AyaMap, MapData};
 use aya::programs::{Program, SchedClassifier, SkReuseport, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, TestRun as _};
-use weir_abi::{ABI_SECTION, ABI_VERSION, Config, LISTEN_MAX, Listen, map, program};
+use weir_abi::table::{self, HashKey};
+use weir_abi::{
+    ABI_SECTION, ABI_VERSION, Config, FLOWS_MAX_MAX, LISTEN_MAX, Listen, XSK_INTERFACES_MAX, map,
+    program,
+};
 
 use crate::counters::Counters;
 use crate::elf;
 use crate::error::{Result, XdpError};
 use crate::flows::FlowTable;
 use crate::maps::Maps;
+use crate::sent::Sender;
 use crate::steering::Steering;
+use crate::sys::mapping::Mapping;
+use crate::sys::random;
+use crate::table::Table;
+use crate::xsks::XskMap;
 
 /// The committed object, as `cargo xtask ebpf build` made it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
@@ -27,6 +37,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
 pub struct Programs {
     ebpf: Ebpf,
     maps: Maps,
+    table: Arc<Table>,
+    sent: Arc<Mapping>,
 }
 
 /// One run of a program on a frame in memory.
@@ -58,15 +70,24 @@ impl Programs {
     ///
     /// # Errors
     /// [`XdpError::AbiVersion`] if the object was built for another version, [`XdpError::Load`]
-    /// with the verifier's words if the kernel refuses it.
+    /// with the verifier's words if the kernel refuses it, [`XdpError::FlowsMax`].
     pub fn load(object: &[u8], flows_max: u32) -> Result<Self> {
         check_abi(object)?;
+        if flows_max == 0 || flows_max > FLOWS_MAX_MAX {
+            return Err(XdpError::FlowsMax { asked: flows_max, max: FLOWS_MAX_MAX });
+        }
         let ebpf = EbpfLoader::new()
+            .map_max_entries(map::BUCKETS, table::buckets(flows_max))
+            .map_max_entries(map::SLOTS, flows_max)
             .map_max_entries(map::FLOWS, flows_max)
+            .map_max_entries(map::FLOW_SENT, flows_max)
             .load(object)
             .map_err(|error| XdpError::Load(Box::new(error)))?;
         let maps = Maps::open(|name| map_fd(&ebpf, name))?;
-        let mut programs = Self { ebpf, maps };
+        let unmapped = XdpError::system("can't map the flow table");
+        let table = Table::open(&maps, hash_key()?).map_err(unmapped)?;
+        let sent = maps.sent.mapping().map_err(XdpError::system("can't map the sent counters"))?;
+        let mut programs = Self { ebpf, maps, table: Arc::new(table), sent: Arc::new(sent) };
         programs.ingress()?.load().map_err(XdpError::program(program::INGRESS))?;
         programs.egress()?.load().map_err(XdpError::program(program::EGRESS))?;
         programs.steer()?.load().map_err(XdpError::program(program::STEER))?;
@@ -75,10 +96,36 @@ impl Programs {
 
     /// Tells the packet path where the relay listens. Until then every packet passes.
     pub fn configure(&self, listen: &[SocketAddr]) -> Result<()> {
-        let config = config(listen)?;
+        let mut config = self.config()?;
+        config.abi_version = ABI_VERSION;
+        config.bucket_mask = self.table.bucket_mask();
+        config.hash_key = self.table.hash_key();
+        config.listen = listeners(listen)?;
+        self.set_config(&config)
+    }
+
+    /// Tells the packet path from which interfaces packets of at most `frame_len_max` bytes may go
+    /// to AF_XDP sockets; `None`: from nowhere.
+    pub fn redirect(&self, interfaces: &[u32], frame_len_max: Option<u32>) -> Result<()> {
+        let mut config = self.config()?;
+        config.interfaces = [0; XSK_INTERFACES_MAX];
+        for (slot, if_index) in config.interfaces.iter_mut().zip(interfaces) {
+            *slot = *if_index;
+        }
+        config.redirect_len_max = frame_len_max.unwrap_or(0);
+        self.set_config(&config)
+    }
+
+    fn config(&self) -> Result<Config> {
+        let read = self.maps.config.get(&0);
+        let values = read.map_err(XdpError::system("can't read the configuration map"))?;
+        Ok(values.and_then(|values| values.first().copied()).unwrap_or(Config::EMPTY))
+    }
+
+    fn set_config(&self, config: &Config) -> Result<()> {
         self.maps
             .config
-            .set(&0, &config, 0)
+            .set(&0, config, 0)
             .map_err(XdpError::system("can't write the configuration map"))
     }
 
@@ -105,13 +152,27 @@ impl Programs {
     /// The exit flow table.
     #[must_use]
     pub fn flows(&self) -> FlowTable {
-        FlowTable::new(&self.maps)
+        FlowTable { table: Arc::clone(&self.table) }
+    }
+
+    /// The map of AF_XDP sockets, of the interfaces that [`Self::redirect`] was told.
+    #[must_use]
+    pub fn xsks(&self, interfaces: &[u32]) -> XskMap {
+        XskMap::new(&self.maps, interfaces)
+    }
+
+    /// Counts what `worker` sends through AF_XDP sockets. One for each worker, no more.
+    ///
+    /// # Errors
+    /// [`XdpError::NoSuchWorker`].
+    pub fn sender(&self, worker: u32) -> Result<Sender> {
+        Sender::new(Arc::clone(&self.table), Arc::clone(&self.sent), worker)
     }
 
     /// Verdict, unattributed and steering counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters::new(&self.maps)
+        Counters::new(&self.maps, Arc::clone(&self.sent))
     }
 
     /// The reuseport side.
@@ -193,13 +254,13 @@ fn map_data(map: &AyaMap) -> Option<&MapData> {
     match map {
         AyaMap::Array(data)
         | AyaMap::PerCpuArray(data)
-        | AyaMap::PerCpuHashMap(data)
-        | AyaMap::ReusePortSockArray(data) => Some(data),
+        | AyaMap::ReusePortSockArray(data)
+        | AyaMap::XskMap(data) => Some(data),
         _ => None,
     }
 }
 
-fn config(addresses: &[SocketAddr]) -> Result<Config> {
+fn listeners(addresses: &[SocketAddr]) -> Result<[Listen; LISTEN_MAX]> {
     if addresses.len() > LISTEN_MAX {
         return Err(XdpError::TooManyListeners { count: addresses.len(), max: LISTEN_MAX });
     }
@@ -207,7 +268,15 @@ fn config(addresses: &[SocketAddr]) -> Result<Config> {
     for (slot, address) in listen.iter_mut().zip(addresses) {
         *slot = Listen::new(*address);
     }
-    Ok(Config { abi_version: ABI_VERSION, pad: 0, listen })
+    Ok(listen)
+}
+
+fn hash_key() -> Result<HashKey> {
+    let mut key = HashKey::default();
+    for word in &mut key {
+        *word = random::u32().map_err(XdpError::system("the kernel gives no randomness"))?;
+    }
+    Ok(key)
 }
 
 fn run_options(frame: &[u8], repeat: u32) -> TestRunOptions<'_> {

@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use aya::Pod;
 use weir_abi::{
-    Config, Counter, FlowCounters, FlowKey, STEER_SLOTS, Steer, Steering, VERDICT_ROWS, map,
+    Config, Counter, FlowCounters, SENT_ROWS, STEER_SLOTS, Steer, Steering, VERDICT_ROWS, XSK_ROWS,
+    XskOwner, map,
+    table::{Bucket, Slot},
 };
 
 use crate::error::{Result, XdpError};
 use crate::sys::bpf::{self, MapInfo};
+use crate::sys::mapping::Mapping;
 
 /// linux/bpf.h
-const HASH_PER_CPU: u32 = 5;
 const ARRAY: u32 = 2;
 const ARRAY_PER_CPU: u32 = 6;
+const XSKMAP: u32 = 17;
 const REUSEPORT_SOCKARRAY: u32 = 20;
 
 /// All maps of the object.
@@ -25,31 +28,46 @@ const REUSEPORT_SOCKARRAY: u32 = 20;
 pub(crate) struct Maps {
     pub(crate) config: Map<u32, Config>,
     pub(crate) steer: Map<u32, Steer>,
-    pub(crate) flows: Map<FlowKey, FlowCounters>,
+    pub(crate) buckets: Map<u32, Bucket>,
+    pub(crate) slots: Map<u32, Slot>,
+    pub(crate) flows: Map<u32, FlowCounters>,
+    pub(crate) flow_sent: Map<u32, Counter>,
+    pub(crate) sent: Map<u32, Counter>,
     pub(crate) verdicts: Map<u32, Counter>,
-    pub(crate) unattributed: Map<u32, Counter>,
     pub(crate) steered: Map<u32, u64>,
     pub(crate) workers: Map<u32, u32>,
+    pub(crate) xsks: Map<u32, u32>,
+    pub(crate) xsk_owners: Map<u32, XskOwner>,
 }
 
 impl Maps {
     /// `open` gives the descriptor of the map of a name. Each map's type and sizes are compared
     /// with the ABI, so that a map of another version is never read as one of this.
     pub(crate) fn open(mut open: impl FnMut(&'static str) -> Result<OwnedFd>) -> Result<Self> {
-        Ok(Self {
+        const STEERED_ROWS: u32 = Steering::ALL.len() as u32;
+        let maps = Self {
             config: Map::new(map::CONFIG, open(map::CONFIG)?, ARRAY, 1)?,
             steer: Map::new(map::STEER, open(map::STEER)?, ARRAY, STEER_SLOTS)?,
-            flows: Map::new(map::FLOWS, open(map::FLOWS)?, HASH_PER_CPU, 1)?,
+            buckets: Map::new(map::BUCKETS, open(map::BUCKETS)?, ARRAY, 2)?,
+            slots: Map::new(map::SLOTS, open(map::SLOTS)?, ARRAY, 1)?,
+            flows: Map::new(map::FLOWS, open(map::FLOWS)?, ARRAY_PER_CPU, 1)?,
+            flow_sent: Map::new(map::FLOW_SENT, open(map::FLOW_SENT)?, ARRAY, 1)?,
+            sent: Map::new(map::SENT, open(map::SENT)?, ARRAY, SENT_ROWS)?,
             verdicts: Map::new(map::VERDICTS, open(map::VERDICTS)?, ARRAY_PER_CPU, VERDICT_ROWS)?,
-            unattributed: Map::new(map::UNATTRIBUTED, open(map::UNATTRIBUTED)?, ARRAY_PER_CPU, 2)?,
-            steered: Map::new(
-                map::STEERED,
-                open(map::STEERED)?,
-                ARRAY_PER_CPU,
-                Steering::ALL.len() as u32,
-            )?,
+            steered: Map::new(map::STEERED, open(map::STEERED)?, ARRAY_PER_CPU, STEERED_ROWS)?,
             workers: Map::new(map::WORKERS, open(map::WORKERS)?, REUSEPORT_SOCKARRAY, 1)?,
-        })
+            xsks: Map::new(map::XSKS, open(map::XSKS)?, XSKMAP, XSK_ROWS)?,
+            xsk_owners: Map::new(map::XSK_OWNERS, open(map::XSK_OWNERS)?, ARRAY, XSK_ROWS)?,
+        };
+        let flows_max = maps.flows.entries_max();
+        let same = [maps.slots.entries_max(), maps.flow_sent.entries_max()];
+        if same != [flows_max; 2] || !maps.buckets.entries_max().is_power_of_two() {
+            return Err(XdpError::ForeignMap {
+                path: map::SLOTS.into(),
+                problem: "it and its index don't belong to one flow table".to_owned(),
+            });
+        }
+        Ok(maps)
     }
 
     /// Opens the maps pinned below `dir`.
@@ -97,73 +115,50 @@ impl<K: Pod, V: Pod> Map<K, V> {
 
     /// The value, or those of all CPUs.
     pub(crate) fn get(&self, key: &K) -> io::Result<Option<Vec<V>>> {
-        let mut buffer = self.value_buffer(1)?;
+        let mut buffer = self.value_buffer()?;
         let found = bpf::lookup(self.fd.as_fd(), bytes_of(key), &mut buffer)?;
         Ok(found.then(|| self.values(&buffer)))
     }
 
-    /// Like [`Self::get`], and removes the entry in the same step.
-    pub(crate) fn take(&self, key: &K) -> io::Result<Option<Vec<V>>> {
-        let mut buffer = self.value_buffer(1)?;
-        let found = bpf::take(self.fd.as_fd(), bytes_of(key), &mut buffer)?;
-        Ok(found.then(|| self.values(&buffer)))
+    /// Removes the entry, if it is there.
+    pub(crate) fn remove(&self, key: &K) -> io::Result<()> {
+        bpf::remove(self.fd.as_fd(), bytes_of(key)).map(drop)
     }
 
     /// Sets the value; in a per-CPU map that of every CPU.
     pub(crate) fn set(&self, key: &K, value: &V, flags: u64) -> io::Result<()> {
-        let mut buffer = self.value_buffer(1)?;
+        let mut buffer = self.value_buffer()?;
         for slot in buffer.chunks_exact_mut(self.stride()) {
             slot[..size_of::<V>()].copy_from_slice(bytes_of(value));
         }
         bpf::update(self.fd.as_fd(), bytes_of(key), &buffer, flags)
     }
 
-    /// All entries of a hash map, each with the values of all CPUs. Entries that come or go
-    /// meanwhile may or may not be among them; none appears twice.
-    pub(crate) fn entries(&self) -> io::Result<Vec<(K, Vec<V>)>> {
-        /// Elements per system call; grows if the map has a fuller bucket.
-        const BATCH: u32 = 512;
-        let (mut batch, mut cursor, mut entries) = (BATCH, None, Vec::new());
-        loop {
-            let mut keys = vec![0; batch as usize * size_of::<K>()];
-            let mut values = self.value_buffer(batch as usize)?;
-            let before = cursor;
-            let result =
-                bpf::lookup_batch(self.fd.as_fd(), &mut cursor, &mut keys, &mut values, batch);
-            let (count, last) = match result {
-                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && batch < self.entries_max() => {
-                    (batch, cursor) = (batch * 2, before);
-                    continue;
-                }
-                result => result?,
-            };
-            let per_entry = values.len() / batch as usize;
-            let pairs = keys.chunks_exact(size_of::<K>()).zip(values.chunks_exact(per_entry));
-            entries.extend(
-                pairs.take(count as usize).map(|(key, value)| (read(key), self.values(value))),
-            );
-            if last {
-                return Ok(entries);
-            }
-        }
+    /// All values in our memory; only of an array that was made for it.
+    pub(crate) fn mapping(&self) -> io::Result<Mapping> {
+        Mapping::new(self.fd.as_fd(), self.info.max_entries as usize * self.stride())
     }
 
-    fn value_buffer(&self, entries: usize) -> io::Result<Vec<u8>> {
+    fn value_buffer(&self) -> io::Result<Vec<u8>> {
         let cpus = if self.is_per_cpu() { cpus()? } else { 1 };
-        Ok(vec![0; entries * cpus * self.stride()])
+        Ok(vec![0; cpus * self.stride()])
     }
 
     fn values(&self, buffer: &[u8]) -> Vec<V> {
         buffer.chunks_exact(self.stride()).map(|slot| read(&slot[..size_of::<V>()])).collect()
     }
 
-    /// The kernel rounds each CPU's value up to 8 bytes.
+    /// The kernel rounds each CPU's value up to 8 bytes, and those of arrays too, which shows only
+    /// where they are mapped.
     fn stride(&self) -> usize {
-        if self.is_per_cpu() { size_of::<V>().next_multiple_of(8) } else { size_of::<V>() }
+        match self.info.kind {
+            ARRAY | ARRAY_PER_CPU => size_of::<V>().next_multiple_of(8),
+            _ => size_of::<V>(),
+        }
     }
 
     fn is_per_cpu(&self) -> bool {
-        matches!(self.info.kind, HASH_PER_CPU | ARRAY_PER_CPU)
+        self.info.kind == ARRAY_PER_CPU
     }
 }
 

@@ -12,6 +12,14 @@ pub fn gro(interface: &str) -> io::Result<bool> {
     offload::gro(interface)
 }
 
+/// Turns GRO on or off for good. Needs CAP_NET_ADMIN in the interface's network namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_gro(interface: &str, on: bool) -> io::Result<()> {
+    offload::set_gro(interface, on)
+}
+
 /// GRO that was off and is on as long as this lives.
 #[derive(Debug)]
 pub(crate) struct GroTurnedOn {

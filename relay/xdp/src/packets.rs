@@ -12,7 +12,9 @@ use crate::interface::Interface;
 use crate::kernel::{OBJECT, Programs};
 use crate::offload::GroTurnedOn;
 use crate::pins::{self, PinDir};
+use crate::sent::Sender;
 use crate::steering::Steering;
+use crate::xsks::XskMap;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -28,6 +30,9 @@ pub struct Options {
     pub flows_max: u32,
     /// Turn GRO on where native XDP runs and GRO is off, until the programs are detached.
     pub gro: bool,
+    /// Longest frame that goes to an AF_XDP socket, in bytes; `None`: no packet does. Redirecting
+    /// begins for a queue when it gets a socket: see [`Packets::xsks`].
+    pub redirect_len_max: Option<u32>,
 }
 
 /// Which XDP mode to use.
@@ -52,6 +57,7 @@ pub struct Packets {
     links: Vec<Links>,
     offloads: Vec<GroTurnedOn>,
     attachments: Vec<Attachment>,
+    indices: Vec<u32>,
     steering: Steering,
     programs: Programs,
     dir: PinDir,
@@ -66,6 +72,7 @@ impl Default for Options {
             listen: Vec::new(),
             flows_max: FLOWS_MAX,
             gro: true,
+            redirect_len_max: None,
         }
     }
 }
@@ -80,9 +87,12 @@ impl Packets {
             interface.refuse_foreign()?;
         }
         let programs = Programs::load(OBJECT, options.flows_max)?;
+        let indices: Vec<u32> = interfaces.iter().map(|interface| interface.index).collect();
         programs.configure(&options.listen)?;
+        programs.redirect(&indices, options.redirect_len_max)?;
         let dir = PinDir::create(&options.instance)?;
         let mut packets = Self::attach(programs, dir, &interfaces, options.mode)?;
+        packets.indices = indices;
         if options.gro {
             packets.turn_gro_on();
         }
@@ -104,7 +114,8 @@ impl Packets {
         match attached.and_then(|attached| Ok((attached, programs.steering()?))) {
             Ok((attached, steering)) => {
                 let (links, attachments) = attached.into_iter().unzip();
-                Ok(Self { links, offloads: Vec::new(), attachments, steering, programs, dir })
+                let (offloads, indices) = (Vec::new(), Vec::new());
+                Ok(Self { links, offloads, attachments, indices, steering, programs, dir })
             }
             Err(error) => {
                 // The first error is the one to report.
@@ -151,6 +162,25 @@ impl Packets {
     #[must_use]
     pub fn steering(&self) -> Steering {
         self.steering.clone()
+    }
+
+    /// Changes [`Options::redirect_len_max`], from the next packet on.
+    pub fn set_redirect_len_max(&self, frame_len_max: Option<u32>) -> Result<()> {
+        self.programs.redirect(&self.indices, frame_len_max)
+    }
+
+    /// The map of AF_XDP sockets.
+    #[must_use]
+    pub fn xsks(&self) -> XskMap {
+        self.programs.xsks(&self.indices)
+    }
+
+    /// Counts what `worker` sends through AF_XDP sockets. One for each worker, no more.
+    ///
+    /// # Errors
+    /// [`XdpError::NoSuchWorker`](crate::XdpError::NoSuchWorker).
+    pub fn sender(&self, worker: u32) -> Result<Sender> {
+        self.programs.sender(worker)
     }
 
     /// Detaches the programs and unpins the maps. Handles stay readable until dropped.

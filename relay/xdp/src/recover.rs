@@ -1,12 +1,16 @@
 //! What a crashed predecessor counted.
 
-use weir_abi::ABI_VERSION;
+use std::sync::Arc;
+
+use weir_abi::{ABI_VERSION, Config};
 
 use crate::counters::Counters;
 use crate::error::{Result, XdpError};
 use crate::flows::FlowTable;
 use crate::maps::Maps;
 use crate::pins::PinDir;
+use crate::sys::mapping::Mapping;
+use crate::table::Table;
 
 /// The maps of a run that ended without [`Packets::stop`](crate::Packets::stop). They no longer
 /// change: the programs went with the process.
@@ -14,6 +18,8 @@ use crate::pins::PinDir;
 pub struct Leftover {
     dir: PinDir,
     maps: Maps,
+    table: Arc<Table>,
+    sent: Arc<Mapping>,
 }
 
 /// Opens the maps that the last run of `instance` left pinned; `None` if it stopped cleanly or
@@ -26,7 +32,8 @@ pub fn recover(instance: &str) -> Result<Option<Leftover>> {
     let Some(dir) = PinDir::take_over(instance)? else { return Ok(None) };
     let maps = Maps::open_pinned(dir.path())?;
     let config = maps.config.get(&0).map_err(XdpError::system("can't read a pinned map"))?;
-    let found = config.and_then(|c| c.first().map(|c| c.abi_version)).unwrap_or(0);
+    let config = config.and_then(|values| values.first().copied()).unwrap_or(Config::EMPTY);
+    let found = config.abi_version;
     if found != ABI_VERSION {
         return Err(XdpError::AbiVersion {
             what: format!("the pinned configuration in {}", dir.path().display()),
@@ -35,20 +42,23 @@ pub fn recover(instance: &str) -> Result<Option<Leftover>> {
             remedy: "start the version that wrote it once and stop it cleanly, or give up its last counts and remove the directory",
         });
     }
-    Ok(Some(Leftover { dir, maps }))
+    let unmapped = || XdpError::system("can't map a pinned map");
+    let table = Arc::new(Table::open(&maps, config.hash_key).map_err(unmapped())?);
+    let sent = Arc::new(maps.sent.mapping().map_err(unmapped())?);
+    Ok(Some(Leftover { dir, maps, table, sent }))
 }
 
 impl Leftover {
     /// The flows that were open.
     #[must_use]
     pub fn flows(&self) -> FlowTable {
-        FlowTable::new(&self.maps)
+        FlowTable { table: Arc::clone(&self.table) }
     }
 
     /// The other counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters::new(&self.maps)
+        Counters::new(&self.maps, Arc::clone(&self.sent))
     }
 
     /// Unpins the maps; with this and all handles gone, the kernel frees them.

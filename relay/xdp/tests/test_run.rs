@@ -141,13 +141,14 @@ impl Snapshot {
         name: &str,
     ) {
         let now = Self::take(programs);
+        let known = known_flow();
+        let key = weir_abi::FlowKey::new(known.protocol, known.local, known.remote);
+        let verdict = host.looked_up(host.flow == Some(key));
         for (before, after) in self.verdicts.iter().zip(&now.verdicts) {
-            let hit = (after.direction, after.verdict) == (direction, host.verdict);
+            let hit = (after.direction, after.verdict) == (direction, verdict);
             let expected = if hit { before.count.plus(count) } else { before.count };
             assert_eq!(after.count, expected, "{name}: {:?}", after.verdict);
         }
-        let known = known_flow();
-        let key = weir_abi::FlowKey::new(known.protocol, known.local, known.remote);
         let side = match direction {
             Direction::Ingress => FlowCounters { ingress: count, ..FlowCounters::default() },
             Direction::Egress => FlowCounters { egress: count, ..FlowCounters::default() },

@@ -24,5 +24,5 @@ pub(crate) const LISTEN: [&str; 4] =
 
 pub(crate) fn config() -> Config {
     let listen = LISTEN.map(|address| Listen::new(address.parse().expect("literal")));
-    Config { abi_version: ABI_VERSION, pad: 0, listen }
+    Config { abi_version: ABI_VERSION, listen, ..Config::EMPTY }
 }

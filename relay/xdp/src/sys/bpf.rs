@@ -9,13 +9,9 @@ use std::path::Path;
 
 const MAP_LOOKUP_ELEM: libc::c_int = 1;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
+const MAP_DELETE_ELEM: libc::c_int = 3;
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-const MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
-const MAP_LOOKUP_BATCH: libc::c_int = 24;
-
-/// Update flag: the key must be new.
-pub(crate) const NO_EXIST: u64 = 1;
 
 /// `union bpf_attr` for element operations.
 #[repr(C)]
@@ -25,19 +21,6 @@ struct ElementAttr {
     pad: u32,
     key: u64,
     value: u64,
-    flags: u64,
-}
-
-/// `union bpf_attr` for batches.
-#[repr(C)]
-struct BatchAttr {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    element_flags: u64,
     flags: u64,
 }
 
@@ -73,45 +56,14 @@ pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
     found(element(MAP_LOOKUP_ELEM, map, key, value.as_mut_ptr(), 0))
 }
 
-/// Like [`lookup`], and removes the element in the same step.
-pub(crate) fn take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
-    found(element(MAP_LOOKUP_AND_DELETE_ELEM, map, key, value.as_mut_ptr(), 0))
+/// Removes an element. False if there is no such key.
+pub(crate) fn remove(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    found(element(MAP_DELETE_ELEM, map, key, std::ptr::null_mut(), 0))
 }
 
 /// Writes an element.
 pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> io::Result<()> {
     element(MAP_UPDATE_ELEM, map, key, value.as_ptr().cast_mut(), flags).map(drop)
-}
-
-/// One batch of a walk through a hash map. `cursor` is `None` at the start and is moved on; the
-/// answer is the number of elements and whether it was the last batch.
-pub(crate) fn lookup_batch(
-    map: BorrowedFd<'_>,
-    cursor: &mut Option<u32>,
-    keys: &mut [u8],
-    values: &mut [u8],
-    count: u32,
-) -> io::Result<(u32, bool)> {
-    let mut next = 0u32;
-    let mut attr = BatchAttr {
-        in_batch: cursor.as_ref().map_or(0, |cursor| address(std::ptr::from_ref(cursor))),
-        out_batch: address(&raw mut next),
-        keys: address(keys.as_mut_ptr()),
-        values: address(values.as_mut_ptr()),
-        count,
-        map_fd: raw(map),
-        element_flags: 0,
-        flags: 0,
-    };
-    // SAFETY: every address is of a live buffer; the caller sized keys and values for `count`
-    // elements, and the kernel writes no more than that. aya has no batch operations.
-    let result = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attr) };
-    *cursor = Some(next);
-    match result {
-        Ok(_) => Ok((attr.count, false)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count, true)),
-        Err(error) => Err(error),
-    }
 }
 
 /// Opens what is pinned at `path`.
@@ -149,7 +101,7 @@ fn element(
         flags,
     };
     // SAFETY: key and value are live buffers of the map's sizes, which `maps::Map` has checked
-    // against the kernel when it opened the map.
+    // against the kernel when it opened the map; a deletion takes no value.
     unsafe { bpf(command, &mut attr) }
 }
 
