@@ -4,7 +4,8 @@
 //! ```text
 //! cargo run --release -p weir-sim --example hot_path -- udp-up 1000000
 //! valgrind --tool=callgrind --collect-atstart=no \
-//!     --toggle-collect='hot_path::engine_side::*' target/release/examples/hot_path udp-up 20000
+//!     --toggle-collect='hot_path::engine_side::*' --zero-before='hot_path::rig::Rig::reset' \
+//!     target/release/examples/hot_path udp-up 20000
 //! ```
 //!
 //! The calls that count are those of `engine_side`; a profiler is pointed at that module. Rounds
@@ -57,6 +58,11 @@ const MODES: &[Mode] = &[
     ("idle", idle::parent, "resident bytes per connection and tunnel"),
 ];
 
+/// Turns before anything is measured: under valgrind, fewer than the mode's own will do.
+fn warm_up(turns: usize) -> usize {
+    std::env::args().nth(3).and_then(|text| text.parse().ok()).unwrap_or(turns)
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let mode = args.next().unwrap_or_default();
@@ -65,7 +71,7 @@ fn main() {
         return idle::child();
     }
     let Some((_, run, _)) = MODES.iter().find(|(name, ..)| *name == mode) else {
-        eprintln!("usage: hot_path MODE [UNITS]\n");
+        eprintln!("usage: hot_path MODE [UNITS [WARM-UP TURNS]]\n");
         for (name, _, what) in MODES {
             eprintln!("  {name:20} {what}");
         }

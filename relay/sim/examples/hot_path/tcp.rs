@@ -2,8 +2,8 @@
 
 use weir_core::port::EgressEvent;
 
-use crate::Outcome;
 use crate::rig::{Rig, Tunnel, payload};
+use crate::{Outcome, warm_up};
 
 const WARM_UP: usize = 500;
 
@@ -27,7 +27,7 @@ pub(crate) fn up(units: u64) -> Outcome {
         }
         rig.exchange();
     };
-    for _ in 0..WARM_UP {
+    for _ in 0..warm_up(WARM_UP) {
         turn(&mut rig);
     }
     rig.reset();
@@ -62,7 +62,7 @@ pub(crate) fn down(units: u64) -> Outcome {
         }
         std::mem::take(&mut arrived)
     };
-    for _ in 0..WARM_UP {
+    for _ in 0..warm_up(WARM_UP) {
         turn(&mut rig);
     }
     rig.reset();

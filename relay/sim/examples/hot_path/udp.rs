@@ -2,8 +2,8 @@
 
 use weir_core::port::EgressEvent;
 
-use crate::Outcome;
 use crate::rig::{Rig, Tunnel, payload};
+use crate::{Outcome, warm_up};
 
 /// How the datagrams of a turn are spread.
 #[derive(Clone, Copy)]
@@ -59,7 +59,7 @@ fn run(units: u64, shape: Shape, drive: Drive) -> Outcome {
     let tunnels: Vec<_> =
         (0..shape.tunnels).map(|n| rig.open_udp(clients[n % clients.len()])).collect();
     let mut turns = Turns { shape, drive, next: 0, arrived: 0 };
-    for _ in 0..WARM_UP {
+    for _ in 0..warm_up(WARM_UP) {
         turns.one(&mut rig, &tunnels);
     }
     rig.reset();
