@@ -16,6 +16,8 @@ use crate::work::{self, Work};
 const OPEN_MAX: Duration = Duration::from_secs(30);
 /// How long a run waits for "go".
 const GO_MAX: Duration = Duration::from_secs(60);
+/// How long an idle run waits for "stop"; the relay would close unused tunnels after two minutes.
+const HOLD_MAX: Duration = Duration::from_secs(110);
 /// What a run may take beyond its warm-up and its measured part.
 const GRACE: Duration = Duration::from_secs(10);
 /// The longest time without a look at the clock.
@@ -41,7 +43,7 @@ fn generate(console: &Console, waker: &Waker) -> anyhow::Result<()> {
     let spec: Spec = serde_json::from_str(&line).context("the first line is no spec")?;
     precise_timers();
     weir_io::limits::raise_open_files(OPEN_FILES)?;
-    let way = Way::new(&spec.way, work::is_batched(&spec.work), spec.seed)?;
+    let way = Way::new(&spec)?;
     let work = work::new(&spec, &way)?;
     let kind = weir_io::select(BackendChoice::Auto)?.kind;
     let config = IoConfig {
@@ -86,8 +88,8 @@ impl Generator {
         self.way.start(&mut self.io);
         self.work.open(&mut self.way, &mut self.io);
         let mut opening = self.now + OPEN_MAX;
-        while !self.work.is_ready() {
-            self.turn(console, opening, false)?;
+        while !(self.way.is_up() && self.work.is_ready()) {
+            self.turn(console, opening, self.work.is_held())?;
             if self.now >= opening {
                 bail!("connections and tunnels did not open within {OPEN_MAX:?}");
             }
@@ -102,12 +104,17 @@ impl Generator {
         let warmup = Duration::from_millis(spec.warmup_ms.into());
         let measure = Duration::from_millis(spec.measure_ms.into());
         let deadline = self.now + warmup + measure + GRACE;
-        self.work.start(self.now);
+        self.work.start(self.now, &mut self.way, &mut self.io);
         self.load(console, self.now + warmup, deadline)?;
         self.work.begin(self.now);
+        self.way.begin();
         let reading = Reading::now();
         Console::say(&Event::Begin)?;
-        self.load(console, self.now + measure, deadline)?;
+        if self.work.is_held() {
+            self.hold(console)?;
+        } else {
+            self.load(console, self.now + measure, deadline)?;
+        }
         let mut report = self.work.report(self.now);
         reading.charge(&mut report);
         report.notes.extend(self.way.notes());
@@ -121,6 +128,17 @@ impl Generator {
             self.turn(console, end, true)?;
             if Instant::now() >= deadline {
                 bail!("the run did not end in time: one turn took too long");
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds what is open until "stop".
+    fn hold(&mut self, console: &Console) -> anyhow::Result<()> {
+        let end = self.now + HOLD_MAX;
+        while !self.turn(console, end, true)?.is_some_and(|line| line.trim() == "stop") {
+            if self.now >= end {
+                bail!("no \"stop\" came within {HOLD_MAX:?}");
             }
         }
         Ok(())
@@ -142,7 +160,8 @@ impl Generator {
         let mut both = Both { way: &mut self.way, work: &mut *self.work };
         self.now = self.io.turn(Some(deadline), &mut both).context("the generator's ring")?;
         self.way.handle_timeout(self.now, &mut *self.work);
-        if let Some(why) = self.work.failure() {
+        let lost = self.way.failure().filter(|_| !self.work.is_held());
+        if let Some(why) = self.work.failure().or(lost) {
             bail!("{why}");
         }
         console.poll()

@@ -12,6 +12,9 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
+/// The byte that fills what is given and answered.
+pub(crate) const FILLING: u8 = 0x5a;
+
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 256;
 

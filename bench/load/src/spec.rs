@@ -40,6 +40,7 @@ pub enum Way {
         ca: Option<PathBuf>,
         /// A file with the value of the Proxy-Authorization header.
         authorization: Option<PathBuf>,
+        /// Each has a UDP socket of its own. Idle, handshakes and fairness say themselves how many.
         connections: u32,
     },
     /// Through a SOCKS5 proxy (the client of a peer): CONNECT and UDP ASSOCIATE.

@@ -1,19 +1,26 @@
 //! How a target is reached. All ways look the same to the work: tunnels, on lanes.
 
 mod direct;
+mod handshakes;
 mod masque;
+mod relay;
+mod socks;
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use anyhow::bail;
 use bytes::Bytes;
 use weir_core::port::EgressEvent;
 use weir_io::Backend;
 
-use crate::spec;
+use crate::{spec, work};
 
-pub(crate) use direct::Direct;
-pub(crate) use masque::Masque;
+use direct::Direct;
+use handshakes::Handshakes;
+use masque::Masque;
+use relay::Relay;
+use socks::Socks;
 
 /// Names a tunnel, or the socket that stands for one without a relay. Used again after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +55,20 @@ pub(crate) enum Happened<'a> {
     Failed(Tunnel, String),
 }
 
+impl Happened<'_> {
+    /// Where it happened.
+    pub(crate) fn tunnel(&self) -> Tunnel {
+        match self {
+            Happened::Opened(tunnel)
+            | Happened::Datagram(tunnel, _)
+            | Happened::Data(tunnel, _)
+            | Happened::Writable(tunnel)
+            | Happened::Ended(tunnel)
+            | Happened::Failed(tunnel, _) => *tunnel,
+        }
+    }
+}
+
 /// Takes what happened. The work implements it; it acts later, when it is driven.
 pub(crate) trait Sink {
     fn happened(&mut self, now: Instant, what: Happened<'_>);
@@ -67,29 +88,69 @@ pub(crate) enum Sent {
 pub(crate) enum Way {
     Direct(Direct),
     Masque(Box<Masque>),
+    Handshakes(Box<Handshakes>),
+    Socks(Box<Socks>),
 }
 
 impl Way {
-    pub(crate) fn new(way: &spec::Way, batch: bool, seed: u64) -> anyhow::Result<Way> {
-        match way {
-            spec::Way::Direct => Ok(Way::Direct(Direct::new(batch))),
-            spec::Way::Masque { .. } => Ok(Way::Masque(Box::new(Masque::new(way, batch, seed)?))),
-            spec::Way::Socks5 { .. } => anyhow::bail!("SOCKS5 isn't supported yet"),
-        }
+    /// The way that a spec asks for.
+    pub(crate) fn new(spec: &spec::Spec) -> anyhow::Result<Way> {
+        let batch = work::is_batched(&spec.work);
+        Ok(match (&spec.way, &spec.work) {
+            (spec::Way::Masque { .. }, spec::Work::Handshakes { resumed, .. }) => {
+                let relay = Relay::new(&spec.way, work::connections(&spec.work))?;
+                Way::Handshakes(Box::new(Handshakes::new(relay, *resumed, spec.seed)?))
+            }
+            (_, spec::Work::Handshakes { .. }) => bail!("handshakes need a MASQUE relay"),
+            (spec::Way::Masque { .. }, work) => {
+                let relay = Relay::new(&spec.way, work::connections(work))?;
+                Way::Masque(Box::new(Masque::new(relay, batch, spec.seed)?))
+            }
+            (spec::Way::Direct, _) => Way::Direct(Direct::new(batch)),
+            (spec::Way::Socks5 { proxy }, _) => Way::Socks(Box::new(Socks::new(*proxy, batch))),
+        })
     }
 
     /// QUIC connections; 1 where there are none.
     pub(crate) fn lanes(&self) -> usize {
         match self {
-            Way::Direct(_) => 1,
+            Way::Direct(_) | Way::Socks(_) => 1,
             Way::Masque(way) => way.lanes(),
+            Way::Handshakes(way) => way.lanes(),
         }
     }
 
     /// Opens what has to be there before the first tunnel.
     pub(crate) fn start(&mut self, io: &mut Backend) {
-        if let Way::Masque(way) = self {
-            way.start(io);
+        match self {
+            Way::Direct(_) | Way::Socks(_) => {}
+            Way::Masque(way) => way.start(io),
+            Way::Handshakes(way) => way.start(io),
+        }
+    }
+
+    /// True when that is there.
+    pub(crate) fn is_up(&self) -> bool {
+        match self {
+            Way::Direct(_) | Way::Socks(_) => true,
+            Way::Masque(way) => way.is_up(),
+            Way::Handshakes(way) => way.is_up(),
+        }
+    }
+
+    /// Why there is no way on.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        match self {
+            Way::Direct(_) | Way::Socks(_) => None,
+            Way::Masque(way) => way.failure(),
+            Way::Handshakes(way) => way.failure(),
+        }
+    }
+
+    /// Warm-up is over.
+    pub(crate) fn begin(&mut self) {
+        if let Way::Handshakes(way) = self {
+            way.begin();
         }
     }
 
@@ -104,6 +165,8 @@ impl Way {
         match self {
             Way::Direct(way) => way.open(kind, target, io),
             Way::Masque(way) => way.open(kind, target, lane),
+            Way::Handshakes(way) => way.open(lane),
+            Way::Socks(way) => way.open(kind, target, io),
         }
     }
 
@@ -118,6 +181,8 @@ impl Way {
         match self {
             Way::Direct(way) => way.send(tunnel, payload, io),
             Way::Masque(way) => way.send(now, tunnel, payload, io),
+            Way::Handshakes(_) => Sent::TooLarge,
+            Way::Socks(way) => way.send(tunnel, payload, io),
         }
     }
 
@@ -127,14 +192,18 @@ impl Way {
         match self {
             Way::Direct(way) => way.write(tunnel, data, io),
             Way::Masque(way) => way.write(tunnel, data),
+            Way::Handshakes(_) => 0,
+            Way::Socks(way) => way.write(tunnel, data, io),
         }
     }
 
     /// Ends a tunnel at once. Nothing of it happens afterwards.
-    pub(crate) fn close(&mut self, tunnel: Tunnel, io: &mut Backend) {
+    pub(crate) fn close(&mut self, now: Instant, tunnel: Tunnel, io: &mut Backend) {
         match self {
             Way::Direct(way) => way.close(tunnel, io),
             Way::Masque(way) => way.close(tunnel),
+            Way::Handshakes(way) => way.close(now, tunnel),
+            Way::Socks(way) => way.close(tunnel, io),
         }
     }
 
@@ -143,6 +212,8 @@ impl Way {
         match self {
             Way::Direct(way) => way.flush(io),
             Way::Masque(way) => way.flush(now, io),
+            Way::Handshakes(way) => way.flush(now, io),
+            Way::Socks(way) => way.flush(io),
         }
     }
 
@@ -155,20 +226,25 @@ impl Way {
         match self {
             Way::Direct(way) => way.handle(now, event, sink),
             Way::Masque(way) => way.handle(now, event, sink),
+            Way::Handshakes(way) => way.handle(now, event, sink),
+            Way::Socks(way) => way.handle(now, event, sink),
         }
     }
 
     /// When [`Way::handle_timeout`] is due.
     pub(crate) fn timeout(&self) -> Option<Instant> {
         match self {
-            Way::Direct(_) => None,
+            Way::Direct(_) | Way::Socks(_) => None,
             Way::Masque(way) => way.timeout(),
+            Way::Handshakes(way) => way.timeout(),
         }
     }
 
     pub(crate) fn handle_timeout<S: Sink + ?Sized>(&mut self, now: Instant, sink: &mut S) {
-        if let Way::Masque(way) = self {
-            way.handle_timeout(now, sink);
+        match self {
+            Way::Direct(_) | Way::Socks(_) => {}
+            Way::Masque(way) => way.handle_timeout(now, sink),
+            Way::Handshakes(way) => way.handle_timeout(now, sink),
         }
     }
 
@@ -184,6 +260,8 @@ impl Way {
         match self {
             Way::Direct(way) => way.notes(),
             Way::Masque(way) => way.notes(),
+            Way::Handshakes(way) => way.notes(),
+            Way::Socks(way) => way.notes(),
         }
     }
 }

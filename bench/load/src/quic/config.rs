@@ -25,6 +25,8 @@ const DATAGRAM_BUFFER: usize = 4 << 20;
 /// What the relay may send ahead on one stream, and on all of a connection.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Bytes of all streams of a connection that aren't acknowledged: what an upload has under way.
+const SEND_WINDOW: u64 = 8 << 20;
 const IDLE: Duration = Duration::from_secs(300);
 
 /// One endpoint for all connections of the generator.
@@ -44,6 +46,7 @@ pub(crate) fn client(tls: rustls::ClientConfig) -> anyhow::Result<ClientConfig> 
         .mtu_discovery_config(Some(discovery))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(IdleTimeout::try_from(IDLE)?))
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)

@@ -41,6 +41,11 @@ impl Trust {
         Ok(Trust { authority, provider, shown: Arc::default() })
     }
 
+    /// The same, with a count of its own.
+    pub(crate) fn fresh(&self) -> Trust {
+        Trust { shown: Arc::default(), ..self.clone() }
+    }
+
     /// Certificates that relays have shown so far.
     pub(crate) fn shown(&self) -> u64 {
         self.shown.load(Ordering::Relaxed)

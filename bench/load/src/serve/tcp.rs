@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use slab::Slab;
 
+use super::FILLING;
 use crate::work::exchange::{Ask, HEADER_BYTES};
 
 /// What is read or written at once.
@@ -21,7 +22,9 @@ pub(super) struct Server {
     connections: Slab<Connection>,
     /// The number of connection 0 in epoll.
     first: usize,
-    piece: Vec<u8>,
+    filling: Vec<u8>,
+    /// What is read, and thrown away.
+    taken: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,13 @@ enum State {
 
 impl Server {
     pub(super) fn new(listener: TcpListener, first: usize) -> Server {
-        Server { listener, connections: Slab::new(), first, piece: vec![0x5a; PIECE_BYTES] }
+        Server {
+            listener,
+            connections: Slab::new(),
+            first,
+            filling: vec![FILLING; PIECE_BYTES],
+            taken: vec![0; PIECE_BYTES],
+        }
     }
 
     pub(super) fn local(&self) -> Option<SocketAddr> {
@@ -82,7 +91,7 @@ impl Server {
     pub(super) fn serve(&mut self, number: usize, epoll: &OwnedFd) {
         let key = number - self.first;
         let Some(connection) = self.connections.get_mut(key) else { return };
-        match connection.advance(&mut self.piece) {
+        match connection.advance(&self.filling, &mut self.taken) {
             Ok(writing) => {
                 if std::mem::replace(&mut connection.writing, writing) != writing {
                     let flags = if writing { EventFlags::OUT } else { EventFlags::IN };
@@ -99,15 +108,15 @@ impl Server {
 impl Connection {
     /// Reads or writes until the kernel has no more; says if it waits for room to write. An error
     /// is the end, in whatever way.
-    fn advance(&mut self, piece: &mut [u8]) -> io::Result<bool> {
+    fn advance(&mut self, filling: &[u8], taken: &mut [u8]) -> io::Result<bool> {
         for _ in 0..ROUNDS {
             let moved = match self.state {
                 State::Asked => self.read_header(),
-                State::Giving => self.stream.write(piece),
-                State::Taking => read(&mut self.stream, piece),
+                State::Giving => self.stream.write(filling),
+                State::Taking => read(&mut self.stream, taken),
                 State::Reading { left, response } => {
-                    let len = left.min(piece.len());
-                    read(&mut self.stream, &mut piece[..len]).inspect(|read| {
+                    let len = left.min(taken.len());
+                    read(&mut self.stream, &mut taken[..len]).inspect(|read| {
                         self.state = match left - read {
                             0 => State::Answering { left: response },
                             left => State::Reading { left, response },
@@ -116,8 +125,8 @@ impl Connection {
                 }
                 State::Answering { left: 0 } => Err(io::ErrorKind::UnexpectedEof.into()),
                 State::Answering { left } => {
-                    let len = left.min(piece.len());
-                    self.stream.write(&piece[..len]).inspect(|written| {
+                    let len = left.min(filling.len());
+                    self.stream.write(&filling[..len]).inspect(|written| {
                         self.state = State::Answering { left: left - written };
                     })
                 }

@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::Bytes;
 use slab::Slab;
-use weir_core::port::{EgressEvent, EgressId, EgressOp, Io, MAX_TRAIN_SEGMENTS};
+use weir_core::port::{EgressEvent, EgressId, EgressOp, Io, MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
 use weir_io::Backend;
 
 use super::{Happened, Kind, Sent, Sink, Tunnel};
@@ -114,24 +113,23 @@ impl Direct {
         Sent::Yes
     }
 
-    pub(crate) fn write(&mut self, tunnel: Tunnel, data: &Bytes, io: &mut Backend) -> usize {
+    pub(crate) fn write(&mut self, tunnel: Tunnel, data: &[u8], io: &mut Backend) -> usize {
         let socket = &mut self.sockets[tunnel.index()];
-        let room = TCP_QUEUED_MAX.saturating_sub(socket.queued);
-        let part = &data[..data.len().min(room)];
-        if part.len() < data.len() {
-            socket.blocked = true;
+        let mut taken = 0;
+        while taken < data.len() {
+            let room = TCP_QUEUED_MAX.saturating_sub(socket.queued).min(MAX_TRAIN_BYTES);
+            let part = &data[taken..data.len().min(taken + room)];
+            let buffer = if part.is_empty() { None } else { io.take_buffer() };
+            let Some(mut buffer) = buffer else {
+                socket.blocked = true;
+                break;
+            };
+            buffer.extend_from_slice(part);
+            socket.queued += part.len();
+            taken += part.len();
+            io.egress(EgressOp::TcpSend { id: socket.id }, buffer);
         }
-        if part.is_empty() {
-            return 0;
-        }
-        let Some(mut buffer) = io.take_buffer() else {
-            socket.blocked = true;
-            return 0;
-        };
-        buffer.extend_from_slice(part);
-        socket.queued += part.len();
-        io.egress(EgressOp::TcpSend { id: socket.id }, buffer);
-        part.len()
+        taken
     }
 
     pub(crate) fn close(&mut self, tunnel: Tunnel, io: &mut Backend) {

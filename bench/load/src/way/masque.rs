@@ -4,12 +4,9 @@
 mod link;
 mod request;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
 use bytes::Bytes;
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, Endpoint, SendDatagramError};
 use rustls::client::Resumption;
@@ -18,13 +15,16 @@ use weir_core::port::{EgressEvent, EgressId, EgressOp, Io};
 use weir_io::Backend;
 use weir_proto::datagram::Prefix;
 
-use super::{Happened, Kind, Sent, Sink, Tunnel};
+use super::{Happened, Kind, Relay, Sent, Sink, Tunnel};
 use crate::arena::Arena;
-use crate::quic;
-use crate::spec;
+use crate::quic::{self, Timers, Transmitted};
 
 use link::Link;
 use request::{Requests, Stream};
+
+/// Handshakes under way at once while connections open: few enough that no relay asks for proofs
+/// of the address (Retry) or takes them for an attack.
+const HANDSHAKES_MAX: usize = 32;
 
 /// Connections to one relay and the tunnels on them.
 #[derive(Debug)]
@@ -35,12 +35,16 @@ pub(crate) struct Masque {
     relay: SocketAddr,
     batch: bool,
     links: Vec<Link>,
+    /// Links whose socket was asked for, and links that may carry requests.
+    started: usize,
+    up: usize,
+    failure: Option<String>,
     /// The link of a connection handle.
     by_handle: Vec<usize>,
     tunnels: Slab<State>,
     /// Links with something to send.
     dirty: Vec<usize>,
-    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    timers: Timers,
     arena: Arena,
     scratch: Vec<u8>,
     refused: u64,
@@ -60,30 +64,22 @@ struct State {
 }
 
 impl Masque {
-    pub(crate) fn new(way: &spec::Way, batch: bool, seed: u64) -> anyhow::Result<Masque> {
-        let spec::Way::Masque { relay, server_name, ca, authorization, connections } = way else {
-            bail!("not a MASQUE relay");
-        };
-        if *connections == 0 {
-            bail!("way.masque.connections is 0");
-        }
-        let trust = quic::Trust::new(ca.as_deref())?;
-        let config = quic::client(quic::tls_client(&trust, Resumption::disabled()))?;
-        let read = |path: &std::path::PathBuf| {
-            std::fs::read_to_string(path).with_context(|| path.display().to_string())
-        };
-        let authorization = authorization.as_ref().map(read).transpose()?;
+    pub(super) fn new(relay: Relay, batch: bool, seed: u64) -> anyhow::Result<Masque> {
+        let Relay { address, server_name, authorization, trust, connections } = relay;
         Ok(Masque {
             endpoint: quic::endpoint(seed),
-            config,
-            requests: Requests::new(server_name, authorization.as_deref().map(str::trim))?,
-            relay: *relay,
+            config: quic::client(quic::tls_client(&trust, Resumption::disabled()))?,
+            requests: Requests::new(server_name, authorization)?,
+            relay: address,
             batch,
-            links: (0..*connections).map(|n| Link::new(EgressId { index: n, epoch: 0 })).collect(),
+            links: (0..connections).map(|n| Link::new(EgressId { index: n, epoch: 0 })).collect(),
+            started: 0,
+            up: 0,
+            failure: None,
             by_handle: Vec::new(),
             tunnels: Slab::new(),
             dirty: Vec::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             arena: Arena::default(),
             scratch: Vec::new(),
             refused: 0,
@@ -94,11 +90,21 @@ impl Masque {
         self.links.len()
     }
 
+    /// Starts as many links as may be on their way at once.
     pub(crate) fn start(&mut self, io: &mut Backend) {
-        for link in &self.links {
-            let op = EgressOp::UdpOpen { id: link.id, target: self.relay, source: None };
-            io.egress(op, Vec::new());
+        while self.started < self.links.len() && self.started - self.up < HANDSHAKES_MAX {
+            let id = self.links[self.started].id;
+            self.started += 1;
+            io.egress(EgressOp::UdpOpen { id, target: self.relay, source: None }, Vec::new());
         }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up == self.links.len()
+    }
+
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     pub(crate) fn open(&mut self, kind: Kind, target: SocketAddr, lane: usize) -> Tunnel {
@@ -172,6 +178,7 @@ impl Masque {
     }
 
     pub(crate) fn flush(&mut self, now: Instant, io: &mut Backend) {
+        self.start(io);
         let mut dirty = std::mem::take(&mut self.dirty);
         for &index in &dirty {
             self.request(index);
@@ -222,19 +229,12 @@ impl Masque {
     }
 
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.next()
     }
 
     pub(crate) fn handle_timeout<S: Sink + ?Sized>(&mut self, now: Instant, sink: &mut S) {
-        while let Some(&Reverse((at, index))) = self.timers.peek()
-            && at <= now
-        {
-            self.timers.pop();
-            let link = &mut self.links[index];
-            if link.scheduled == Some(at) {
-                link.scheduled = None;
-            }
-            if let Some(quic) = &mut link.quic
+        while let Some(index) = self.timers.expired(now) {
+            if let Some(quic) = &mut self.links[index].quic
                 && quic.poll_timeout().is_some_and(|due| due <= now)
             {
                 quic.handle_timeout(now);
@@ -323,12 +323,8 @@ impl Masque {
     }
 
     fn schedule(&mut self, index: usize) {
-        let link = &mut self.links[index];
-        let Some(at) = link.quic.as_mut().and_then(|quic| quic.poll_timeout()) else { return };
-        if link.scheduled.is_none_or(|scheduled| at < scheduled) {
-            link.scheduled = Some(at);
-            self.timers.push(Reverse((at, index)));
-        }
+        let at = self.links[index].quic.as_mut().and_then(|quic| quic.poll_timeout());
+        self.timers.set(index, at);
     }
 
     fn transmit(
@@ -340,25 +336,14 @@ impl Masque {
     ) -> Transmitted {
         let link = &mut self.links[index];
         let Some(quic) = &mut link.quic else { return Transmitted::Nothing };
-        let Some(mut buffer) = io.take_buffer() else { return Transmitted::NoBuffer };
-        match quic.poll_transmit(now, packets, &mut buffer) {
-            Some(transmit) => {
-                let segment_size = transmit.segment_size.unwrap_or(buffer.len());
-                let datagrams = buffer.len().div_ceil(segment_size) as u32;
-                io.egress(EgressOp::UdpSend { id: link.id, segment_size, datagrams }, buffer);
-                Transmitted::Train
-            }
-            None => {
-                io.give_back(buffer);
-                Transmitted::Nothing
-            }
-        }
+        quic::transmit(quic, link.id, now, packets, io)
     }
 
     /// The connection is gone, and everything on it.
     fn lose<S: Sink + ?Sized>(&mut self, now: Instant, index: usize, why: &str, sink: &mut S) {
         let link = &mut self.links[index];
         link.waiting.clear();
+        self.failure.get_or_insert_with(|| format!("connection lost: {why}"));
         for (key, state) in &self.tunnels {
             if state.link == index && !state.closed {
                 let tunnel = Tunnel(key as u32);
@@ -366,10 +351,4 @@ impl Masque {
             }
         }
     }
-}
-
-enum Transmitted {
-    Train,
-    Nothing,
-    NoBuffer,
 }

@@ -257,7 +257,7 @@ impl Work for Echo {
         self.failure.as_deref()
     }
 
-    fn start(&mut self, now: Instant) {
+    fn start(&mut self, now: Instant, _: &mut Way, _: &mut Backend) {
         if let Pace::PerSecond(rate) = self.udp.pace {
             self.pacer = Some(Pacer::new(now, rate));
         }

@@ -22,8 +22,6 @@ pub(super) struct Link {
     pub(super) quic: Option<Connection>,
     pub(super) handle: ConnectionHandle,
     pub(super) dirty: bool,
-    /// The earliest entry of the timer heap.
-    pub(super) scheduled: Option<Instant>,
     /// Tunnels whose request isn't sent yet.
     pub(super) waiting: VecDeque<Tunnel>,
     /// The most room for HTTP Datagrams that was seen: none wait.
@@ -42,7 +40,6 @@ impl Link {
             quic: None,
             handle: ConnectionHandle(usize::MAX),
             dirty: false,
-            scheduled: None,
             waiting: VecDeque::new(),
             room: 0,
             settings: None,
@@ -55,6 +52,12 @@ impl Link {
     pub(super) fn connected(&mut self, handle: ConnectionHandle, quic: Connection) {
         self.handle = handle;
         self.quic = Some(quic);
+    }
+
+    /// True when requests may be sent: extended CONNECT waits for the relay's SETTINGS (RFC 9220
+    /// section 3).
+    pub(super) fn is_up(&self) -> bool {
+        self.settings.is_some()
     }
 
     pub(super) fn close(&mut self, now: Instant) {
@@ -119,8 +122,7 @@ impl Masque {
     /// Sends requests as long as the relay allows more streams.
     pub(super) fn request(&mut self, index: usize) {
         let link = &mut self.links[index];
-        if link.settings.is_none() {
-            // Extended CONNECT waits for the relay's SETTINGS (RFC 9220 section 3).
+        if !link.is_up() {
             return;
         }
         while let Some(&tunnel) = link.waiting.front() {
@@ -184,10 +186,13 @@ impl Masque {
         id: StreamId,
         sink: &mut S,
     ) {
-        if let Err(why) = self.links[index].read_uni(id) {
-            self.links[index].close(now);
-            self.lose(now, index, &why, sink);
+        let link = &mut self.links[index];
+        let was_up = link.is_up();
+        if let Err(why) = link.read_uni(id) {
+            link.close(now);
+            return self.lose(now, index, &why, sink);
         }
+        self.up += usize::from(link.is_up() && !was_up);
     }
 
     fn read_datagrams<S: Sink + ?Sized>(&mut self, now: Instant, index: usize, sink: &mut S) {

@@ -30,10 +30,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(server_name: &str, authorization: Option<&str>) -> anyhow::Result<Requests> {
+    pub(super) fn new(
+        server_name: String,
+        authorization: Option<String>,
+    ) -> anyhow::Result<Requests> {
         let template = UriTemplate::parse(DEFAULT).map_err(|e| anyhow::anyhow!("{e}"))?;
-        let authorization = authorization.map(str::to_owned);
-        Ok(Requests { server_name: server_name.to_owned(), authorization, template })
+        Ok(Requests { server_name, authorization, template })
     }
 
     pub(super) fn server_name(&self) -> &str {
@@ -61,13 +63,15 @@ impl Requests {
 pub(super) struct Stream {
     pub(super) id: StreamId,
     decoder: FrameDecoder,
-    /// Left of the DATA frame whose header is written.
+    /// Left of the header of a DATA frame, and of its payload.
+    header: Bytes,
     frame: usize,
 }
 
 impl Stream {
     pub(super) fn new(id: StreamId) -> Stream {
-        Stream { id, decoder: FrameDecoder::new(Peer::Server, HEADERS_MAX_BYTES), frame: 0 }
+        let decoder = FrameDecoder::new(Peer::Server, HEADERS_MAX_BYTES);
+        Stream { id, decoder, header: Bytes::new(), frame: 0 }
     }
 
     /// Writes content in DATA frames and returns the bytes of it that were taken.
@@ -76,13 +80,14 @@ impl Stream {
         let mut send = quic.send_stream(self.id);
         while taken < data.len() {
             if self.frame == 0 {
-                let len = (data.len() - taken).min(DATA_MAX_BYTES);
+                self.frame = (data.len() - taken).min(DATA_MAX_BYTES);
                 let mut header = BytesMut::with_capacity(DATA_HEADER_MAX_BYTES);
-                write_data_header(len, &mut header);
-                // Whole or not at all, so that the next call knows where it is: the windows of
-                // relays are far from being used up to the last few bytes.
-                match send.write(&header) {
-                    Ok(written) if written == header.len() => self.frame = len,
+                write_data_header(self.frame, &mut header);
+                self.header = header.freeze();
+            }
+            while !self.header.is_empty() {
+                match send.write_chunks(std::slice::from_mut(&mut self.header)) {
+                    Ok(written) if written.bytes > 0 => {}
                     _ => return taken,
                 }
             }
