@@ -7,7 +7,6 @@ use std::sync::Arc;
 use weir_abi::{FlowCounters, FlowKey, Protocol};
 
 use crate::error::{Result, XdpError};
-use crate::sent::SentMeter;
 use crate::table::{REDIRECT, Refused, Table};
 
 /// The table of exit flows. A cheap handle; clones share it. Writers wait for each other for about
@@ -40,18 +39,17 @@ impl FlowTable {
         }
     }
 
-    /// From now on the flow's arriving packets go to the AF_XDP socket of their queue, and what is
-    /// sent for it by AF_XDP is counted with the meter. Inserts the flow if it isn't there.
+    /// From now on the flow's arriving packets go to the AF_XDP socket of their queue. Inserts the
+    /// flow if it isn't there.
     ///
     /// # Errors
     /// [`XdpError::FlowTableFull`].
-    pub fn redirect(&self, flow: &Flow) -> Result<SentMeter> {
+    pub fn redirect(&self, flow: &Flow) -> Result<()> {
         let key = flow.key();
-        let entry = match self.table.set_flags(&key, REDIRECT) {
-            Some(entry) => entry,
-            None => self.table.insert(&key, REDIRECT).map_err(|refused| error(refused, flow))?,
-        };
-        Ok(SentMeter { entry })
+        if self.table.set_flags(&key, REDIRECT) {
+            return Ok(());
+        }
+        self.table.insert(&key, REDIRECT).map_err(|refused| error(refused, flow))
     }
 
     /// The counts so far, of all CPUs. `None` if the flow is not in the table.
@@ -90,7 +88,7 @@ fn error(refused: Refused, flow: &Flow) -> XdpError {
 }
 
 impl Flow {
-    fn key(&self) -> FlowKey {
+    pub(crate) fn key(&self) -> FlowKey {
         FlowKey::new(self.protocol, self.local, self.remote)
     }
 

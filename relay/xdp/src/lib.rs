@@ -33,10 +33,10 @@ pub use error::{Result, XdpError};
 pub use flows::{Flow, FlowTable};
 pub use kernel::{OBJECT, Programs, Ran, Statistics};
 pub use measure::{VerdictCost, measure_verdicts};
-pub use offload::{gro, set_gro};
+pub use offload::{gro, mtu, set_gro};
 pub use packets::{Options, Packets, WantedMode, probe};
 pub use recover::{Leftover, recover};
-pub use sent::{Sender, SentMeter};
+pub use sent::Sender;
 pub use steering::Steering;
 pub use weir_abi::{
     ABI_VERSION, Config, Counter, Direction, FLOWS_MAX, FlowCounters, Listen, Protocol, Steer,

@@ -1,4 +1,4 @@
-//! Generic receive offload of the interfaces that the programs run on.
+//! Generic receive offload, and other settings, of the interfaces that the programs run on.
 
 use std::io;
 
@@ -18,6 +18,14 @@ pub fn gro(interface: &str) -> io::Result<bool> {
 /// What the kernel says.
 pub fn set_gro(interface: &str, on: bool) -> io::Result<()> {
     offload::set_gro(interface, on)
+}
+
+/// Longest IP packet of an interface, in bytes.
+///
+/// # Errors
+/// What the kernel says, for example that there is no such interface.
+pub fn mtu(interface: &str) -> io::Result<u32> {
+    offload::mtu(interface)
 }
 
 /// GRO that was off and is on as long as this lives.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use weir_abi::{Counter, WORKERS_MAX};
 
 use crate::error::{Result, XdpError};
+use crate::flows::Flow;
 use crate::sys::mapping::Mapping;
-use crate::table::{self, Entry, Table};
+use crate::table::{self, Table};
 
 /// Counts what one worker sends through its AF_XDP sockets. No system call, no lock.
 #[derive(Debug)]
@@ -22,12 +23,6 @@ pub struct Sender {
     one_thread: PhantomData<Cell<()>>,
 }
 
-/// The egress half of one flow that is sent by hand. Ends with the flow's entry in the table.
-#[derive(Debug)]
-pub struct SentMeter {
-    pub(crate) entry: Entry,
-}
-
 impl Sender {
     pub(crate) fn new(table: Arc<Table>, totals: Arc<Mapping>, worker: u32) -> Result<Self> {
         if worker >= WORKERS_MAX {
@@ -36,21 +31,20 @@ impl Sender {
         Ok(Self { table, totals, worker: worker as usize, one_thread: PhantomData })
     }
 
-    /// Target-facing packets, when they are put into a transmit ring. `wire_bytes` are whole
-    /// Ethernet frames without frame check sequence. False, and nothing counted, if the flow has
-    /// been removed from the table: count before its tunnel's end is announced.
+    /// What was put into transmit rings for this worker's flow since it was inserted; a total,
+    /// which only grows. `wire_bytes` are whole Ethernet frames without frame check sequence.
+    /// False, and nothing counted, if the flow is not in the table: tell the last total before the
+    /// flow's removal.
     #[must_use]
-    pub fn flow(&self, meter: &SentMeter, count: Counter) -> bool {
-        let counted = self.table.add_sent(meter.entry, count);
-        if counted {
-            table::add(&self.totals, WORKERS_MAX as usize + self.worker, count);
-        }
-        counted
+    pub fn flow_total(&self, flow: &Flow, total: Counter) -> bool {
+        let Some(before) = self.table.set_sent(&flow.key(), total) else { return false };
+        table::add(&self.totals, WORKERS_MAX as usize + self.worker, total.minus(before));
+        true
     }
 
-    /// Client-facing packets, likewise.
-    pub fn access(&self, count: Counter) {
-        table::add(&self.totals, self.worker, count);
+    /// What was put into transmit rings towards clients by this worker, since the start.
+    pub fn access_total(&self, total: Counter) {
+        table::set(&self.totals, self.worker * size_of::<Counter>(), total);
     }
 }
 

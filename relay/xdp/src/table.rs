@@ -39,13 +39,6 @@ pub(crate) enum Refused {
     System(io::Error),
 }
 
-/// A flow in the table, for as long as the slot's generation is this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
-
 /// Where in the index an entry stands.
 #[derive(Clone, Copy)]
 struct Standing {
@@ -84,7 +77,7 @@ impl Table {
     }
 
     /// Adds a flow, with counts of zero.
-    pub(crate) fn insert(&self, key: &FlowKey, flags: u32) -> Result<Entry, Refused> {
+    pub(crate) fn insert(&self, key: &FlowKey, flags: u32) -> Result<(), Refused> {
         let mut free = self.lock();
         let place = self.place(key);
         if self.find(&place, key).is_some() {
@@ -102,21 +95,21 @@ impl Table {
         let slot = *free.front().ok_or(Refused::Full)?;
         let base = self.kernel_counts(slot).map_err(Refused::System)?;
         free.pop_front();
-        let generation = self.fill(slot, key, flags, base);
+        self.fill(slot, key, flags, base);
         self.buckets.half(slot_at(bucket, way)).store(slot, Relaxed);
         self.buckets.half(tag_at(bucket, way)).store(place.tag, Release);
         if bucket != place.first {
             self.add_spilled(place.first, 1);
         }
-        Ok(Entry { slot, generation })
+        Ok(())
     }
 
-    /// The entry of a flow that is in the table, from now on with `flags` set.
-    pub(crate) fn set_flags(&self, key: &FlowKey, flags: u32) -> Option<Entry> {
+    /// Sets flags of a flow. False if it isn't in the table.
+    pub(crate) fn set_flags(&self, key: &FlowKey, flags: u32) -> bool {
         let _writers = self.lock();
-        let Standing { slot, .. } = self.find(&self.place(key), key)?;
+        let Some(Standing { slot, .. }) = self.find(&self.place(key), key) else { return false };
         self.slot_half(slot, offset_of!(Slot, flags)).fetch_or(flags, Release);
-        Some(Entry { slot, generation: self.generation(slot) })
+        true
     }
 
     /// The counts since the flow was inserted.
@@ -164,14 +157,14 @@ impl Table {
         Ok(entries)
     }
 
-    /// Adds to what was sent through an AF_XDP socket. False if the flow has left. Only its worker
-    /// may call it.
-    pub(crate) fn add_sent(&self, entry: Entry, count: Counter) -> bool {
-        if self.generation(entry.slot) != entry.generation {
-            return false;
-        }
-        add(&self.sent, entry.slot as usize, count);
-        true
+    /// What was sent through AF_XDP sockets for a flow is now `total`. The total before, or `None`
+    /// if it isn't in the table. Only the worker may call it that also removes the flow.
+    pub(crate) fn set_sent(&self, key: &FlowKey, total: Counter) -> Option<Counter> {
+        let Standing { slot, .. } = self.find(&self.place(key), key)?;
+        let at = slot as usize * size_of::<Counter>();
+        let before = get(&self.sent, at);
+        set(&self.sent, at, total);
+        Some(before)
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<u32>> {
@@ -205,7 +198,7 @@ impl Table {
 
     /// Writes a slot, and last its generation: without it there is nothing for a successor to
     /// recover.
-    fn fill(&self, slot: u32, key: &FlowKey, flags: u32, base: FlowCounters) -> u32 {
+    fn fill(&self, slot: u32, key: &FlowKey, flags: u32, base: FlowCounters) {
         let start = slot as usize * size_of::<Slot>();
         for (at, word) in key_words(key) {
             self.slots.word(start + at).store(word, Relaxed);
@@ -215,7 +208,7 @@ impl Table {
         set(&self.slots, base_at + offset_of!(FlowCounters, egress), base.egress);
         set(&self.sent, slot as usize * size_of::<Counter>(), Counter::default());
         self.slots.half(start + offset_of!(Slot, flags)).store(flags, Relaxed);
-        self.slots.half(start + offset_of!(Slot, generation)).fetch_add(1, Release) + 1
+        self.slots.half(start + offset_of!(Slot, generation)).fetch_add(1, Release);
     }
 
     /// What the kernel and we counted since the slot's flow was inserted.
@@ -277,7 +270,8 @@ pub(crate) fn get(from: &Mapping, at: usize) -> Counter {
     }
 }
 
-fn set(to: &Mapping, at: usize, count: Counter) {
+/// Writes the counter at byte `at`.
+pub(crate) fn set(to: &Mapping, at: usize, count: Counter) {
     to.word(at + offset_of!(Counter, packets)).store(count.packets, Relaxed);
     to.word(at + offset_of!(Counter, payload_bytes)).store(count.payload_bytes, Relaxed);
     to.word(at + offset_of!(Counter, wire_bytes)).store(count.wire_bytes, Relaxed);

@@ -28,7 +28,34 @@ pub(crate) fn set_gro(interface: &str, on: bool) -> io::Result<()> {
     ethtool(interface, ETHTOOL_SGRO, u32::from(on)).map(drop)
 }
 
+/// Longest IP packet.
+pub(crate) fn mtu(interface: &str) -> io::Result<u32> {
+    let (socket, mut request) = ask(interface)?;
+    // SAFETY: `request` is an ifreq whose name ends in NUL, and outlives the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has written this member.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu }.cast_unsigned())
+}
+
 fn ethtool(interface: &str, cmd: u32, data: u32) -> io::Result<u32> {
+    let (socket, mut request) = ask(interface)?;
+    let mut value = EthtoolValue { cmd, data };
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: `request` is an ifreq whose name ends in NUL and whose data points to an
+    // ethtool_value; both outlive the call, and the kernel writes nothing beyond the latter for
+    // these two commands. There is no safe wrapper for SIOCETHTOOL in the crates used here.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(value.data)
+}
+
+/// A socket to ask through, and a request with the interface's name in it.
+fn ask(interface: &str) -> io::Result<(OwnedFd, libc::ifreq)> {
     let name = CString::new(interface)?;
     let name = name.as_bytes_with_nul();
     // SAFETY: socket(2) takes no pointers.
@@ -46,14 +73,5 @@ fn ethtool(interface: &str, cmd: u32, data: u32) -> io::Result<u32> {
     for (to, from) in request.ifr_name.iter_mut().zip(name) {
         *to = *from as libc::c_char;
     }
-    let mut value = EthtoolValue { cmd, data };
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: `request` is an ifreq whose name ends in NUL and whose data points to an
-    // ethtool_value; both outlive the call, and the kernel writes nothing beyond the latter for
-    // these two commands. There is no safe wrapper for SIOCETHTOOL in the crates used here.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(value.data)
+    Ok((socket, request))
 }
