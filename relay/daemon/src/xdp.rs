@@ -2,6 +2,7 @@
 
 mod attached;
 mod flows;
+mod registrar;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub(crate) struct Metric {
 /// there is none.
 pub(crate) type MakeSteerer = Box<dyn FnOnce(&[WorkerSockets]) -> Result<EbpfSteerer, String>>;
 
-/// Makes each worker's way to the program that redirects to AF_XDP sockets.
-pub(crate) type MakeRegistrar = Box<dyn Fn() -> Box<dyn XskRegistrar>>;
+/// Makes the way of a worker, by its number, to the program that redirects to AF_XDP sockets.
+pub(crate) type MakeRegistrar = Box<dyn Fn(usize) -> Box<dyn XskRegistrar>>;
 
 /// Everything that the relay gets from the kernel programs, or the lack of them.
 pub(crate) struct KernelPrograms {

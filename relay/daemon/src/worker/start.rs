@@ -76,7 +76,7 @@ impl XskPlan {
             busy_poll: self.config.busy_poll,
             kernel_train: KERNEL_TRAIN,
             crossing,
-            registrar: (self.registrar)(),
+            registrar: (self.registrar)(worker),
         }
     }
 }

@@ -12,8 +12,9 @@ use weir_xdp::{
 };
 
 use super::flows::{self, ClosedFlows, KernelFlows};
-use super::{KernelPrograms, Metric, XdpStatus};
-use crate::config::Config;
+use super::registrar::Registrar;
+use super::{KernelPrograms, MakeRegistrar, Metric, XdpStatus};
+use crate::config::{BackendChoice, Config};
 use crate::privileges::Keep;
 
 /// Reads what a crashed predecessor counted, then loads and attaches.
@@ -28,12 +29,14 @@ pub(super) fn start(
         tracing::warn!(flows = inherited.len(), "recovered the kernel's counts of a dead process");
         leftover.discard()?;
     }
+    let with_xsk = config.io.backend == BackendChoice::Xsk;
     let packets = Packets::start(&Options {
         instance: config.xdp.instance.clone(),
         interfaces: config.xdp.interfaces.clone(),
         mode,
         listen: config.relay.listen.clone(),
         gro: config.xdp.gro,
+        redirect_len_max: with_xsk.then(|| frame_len_max(config)),
         ..Options::default()
     })?;
     for attachment in packets.attachments() {
@@ -46,6 +49,7 @@ pub(super) fn start(
     let table = packets.flows();
     let closed = Arc::new(ClosedFlows::default());
     let steering = packets.steering();
+    let registrar = with_xsk.then(|| registrar(&packets, usize::from(config.relay.workers)));
     let hook_table = table.clone();
     let hook_closed = Arc::clone(&closed);
     Ok(KernelPrograms {
@@ -59,9 +63,36 @@ pub(super) fn start(
         steerer: Box::new(move |sockets| {
             steerer(&steering, key, sockets).map_err(|error| error.to_string())
         }),
-        registrar: None,
+        registrar,
         keep: Keep::KernelPrograms,
     })
+}
+
+/// The registrars of the workers; a sender is the only one of its worker.
+fn registrar(packets: &Packets, workers: usize) -> MakeRegistrar {
+    let (sockets, flows) = (packets.xsks(), packets.flows());
+    let senders: Vec<_> = (0..workers as u32).map(|worker| packets.sender(worker).ok()).collect();
+    let senders = Mutex::new(senders);
+    Box::new(move |worker| {
+        let mut senders = senders.lock().expect("no holder of this lock panics");
+        let sender = senders.get_mut(worker).and_then(Option::take);
+        let (sockets, flows) = (sockets.clone(), flows.clone());
+        Box::new(Registrar { worker: worker as u32, sockets, flows, sender })
+    })
+}
+
+/// Longest frame that fits the frames of all AF_XDP sockets. They are half a page or a page, by
+/// their interface's MTU, of which the kernel keeps 256 bytes before the packet.
+fn frame_len_max(config: &Config) -> u32 {
+    const HEADROOM: u32 = 256;
+    const ETHERNET_AND_TAG: u32 = 18;
+    let names = match &config.io.xsk.interfaces[..] {
+        [] => &config.xdp.interfaces,
+        named => named,
+    };
+    let mtus = names.iter().filter_map(|name| weir_xdp::mtu(name).ok());
+    let needed = mtus.min().unwrap_or(1_500) + ETHERNET_AND_TAG + HEADROOM;
+    if needed <= 2_048 { 2_048 - HEADROOM } else { 4_096 - HEADROOM }
 }
 
 /// Fills the socket array with the sockets of one address family.

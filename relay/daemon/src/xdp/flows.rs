@@ -217,7 +217,7 @@ impl FlowBook for KernelFlows {
     }
 }
 
-fn kernel_flow(flow: &FlowTuple) -> Flow {
+pub(super) fn kernel_flow(flow: &FlowTuple) -> Flow {
     let protocol = match flow.transport {
         Transport::Tcp => Protocol::Tcp,
         Transport::Udp => Protocol::Udp,
