@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use weir_core::port::{EgressEvent, EgressId, FlowHook, FlowTuple, Handler, Io, PacketMeta};
 use weir_io::{Backend, BackendChoice, IoConfig, Waker, WorkerSockets};
 
@@ -87,20 +87,9 @@ impl Generator {
     fn run(&mut self, console: &Console, spec: &Spec) -> anyhow::Result<Report> {
         self.way.start(&mut self.io);
         self.work.open(&mut self.way, &mut self.io);
-        let mut opening = self.now + OPEN_MAX;
-        while !(self.way.is_up() && self.work.is_ready()) {
-            self.turn(console, opening, self.work.is_held())?;
-            if self.now >= opening {
-                bail!("connections and tunnels did not open within {OPEN_MAX:?}");
-            }
-        }
+        self.wait_until_open(console)?;
         Console::say(&Event::Ready)?;
-        opening = self.now + GO_MAX;
-        while !self.turn(console, opening, false)?.is_some_and(|line| line.trim() == "go") {
-            if self.now >= opening {
-                bail!("no \"go\" came within {GO_MAX:?}");
-            }
-        }
+        self.wait_for(console, "go", GO_MAX, false)?;
         let warmup = Duration::from_millis(spec.warmup_ms.into());
         let measure = Duration::from_millis(spec.measure_ms.into());
         let deadline = self.now + warmup + measure + GRACE;
@@ -111,7 +100,7 @@ impl Generator {
         let reading = Reading::now();
         Console::say(&Event::Begin)?;
         if self.work.is_held() {
-            self.hold(console)?;
+            self.wait_for(console, "stop", HOLD_MAX, true)?;
         } else {
             self.load(console, self.now + measure, deadline)?;
         }
@@ -133,13 +122,31 @@ impl Generator {
         Ok(())
     }
 
-    /// Holds what is open until "stop".
-    fn hold(&mut self, console: &Console) -> anyhow::Result<()> {
-        let end = self.now + HOLD_MAX;
-        while !self.turn(console, end, true)?.is_some_and(|line| line.trim() == "stop") {
+    fn wait_until_open(&mut self, console: &Console) -> anyhow::Result<()> {
+        let end = self.now + OPEN_MAX;
+        let held = self.work.is_held();
+        while !(self.way.is_up() && self.work.is_ready()) {
+            self.turn(console, end, held)?;
             if self.now >= end {
-                bail!("no \"stop\" came within {HOLD_MAX:?}");
+                // What there is by now is held, and the report says how much it is.
+                ensure!(held, "connections and tunnels did not open within {OPEN_MAX:?}");
+                break;
             }
+        }
+        Ok(())
+    }
+
+    /// Turns until a line comes.
+    fn wait_for(
+        &mut self,
+        console: &Console,
+        word: &str,
+        within: Duration,
+        loaded: bool,
+    ) -> anyhow::Result<()> {
+        let end = self.now + within;
+        while self.turn(console, end, loaded)?.is_none_or(|line| line.trim() != word) {
+            ensure!(self.now < end, "no {word:?} came within {within:?}");
         }
         Ok(())
     }

@@ -35,9 +35,9 @@ pub(crate) struct Masque {
     relay: SocketAddr,
     batch: bool,
     links: Vec<Link>,
-    /// Links whose socket was asked for, and links that may carry requests.
+    /// Links whose socket was asked for, and links that may carry requests or never will.
     started: usize,
-    up: usize,
+    settled: usize,
     failure: Option<String>,
     /// The link of a connection handle.
     by_handle: Vec<usize>,
@@ -74,7 +74,7 @@ impl Masque {
             batch,
             links: (0..connections).map(|n| Link::new(EgressId { index: n, epoch: 0 })).collect(),
             started: 0,
-            up: 0,
+            settled: 0,
             failure: None,
             by_handle: Vec::new(),
             tunnels: Slab::new(),
@@ -92,7 +92,7 @@ impl Masque {
 
     /// Starts as many links as may be on their way at once.
     pub(crate) fn start(&mut self, io: &mut Backend) {
-        while self.started < self.links.len() && self.started - self.up < HANDSHAKES_MAX {
+        while self.started < self.links.len() && self.started - self.settled < HANDSHAKES_MAX {
             let id = self.links[self.started].id;
             self.started += 1;
             io.egress(EgressOp::UdpOpen { id, target: self.relay, source: None }, Vec::new());
@@ -100,7 +100,7 @@ impl Masque {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.up == self.links.len()
+        self.settled == self.links.len()
     }
 
     pub(crate) fn failure(&self) -> Option<&str> {
@@ -339,13 +339,16 @@ impl Masque {
         quic::transmit(quic, link.id, now, packets, io)
     }
 
-    /// The connection is gone, and everything on it.
+    /// The connection is gone, and everything on it. Told once for each tunnel.
     fn lose<S: Sink + ?Sized>(&mut self, now: Instant, index: usize, why: &str, sink: &mut S) {
         let link = &mut self.links[index];
         link.waiting.clear();
+        if !std::mem::replace(&mut link.is_lost, true) && !link.is_up() {
+            self.settled += 1;
+        }
         self.failure.get_or_insert_with(|| format!("connection lost: {why}"));
-        for (key, state) in &self.tunnels {
-            if state.link == index && !state.closed {
+        for (key, state) in &mut self.tunnels {
+            if state.link == index && !std::mem::replace(&mut state.closed, true) {
                 let tunnel = Tunnel(key as u32);
                 sink.happened(now, Happened::Failed(tunnel, format!("connection lost: {why}")));
             }

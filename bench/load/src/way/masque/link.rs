@@ -22,6 +22,7 @@ pub(super) struct Link {
     pub(super) quic: Option<Connection>,
     pub(super) handle: ConnectionHandle,
     pub(super) dirty: bool,
+    pub(super) is_lost: bool,
     /// Tunnels whose request isn't sent yet.
     pub(super) waiting: VecDeque<Tunnel>,
     /// The most room for HTTP Datagrams that was seen: none wait.
@@ -40,6 +41,7 @@ impl Link {
             quic: None,
             handle: ConnectionHandle(usize::MAX),
             dirty: false,
+            is_lost: false,
             waiting: VecDeque::new(),
             room: 0,
             settings: None,
@@ -192,7 +194,9 @@ impl Masque {
             link.close(now);
             return self.lose(now, index, &why, sink);
         }
-        self.up += usize::from(link.is_up() && !was_up);
+        if link.is_up() && !was_up && !link.is_lost {
+            self.settled += 1;
+        }
     }
 
     fn read_datagrams<S: Sink + ?Sized>(&mut self, now: Instant, index: usize, sink: &mut S) {
