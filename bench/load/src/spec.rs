@@ -61,14 +61,16 @@ pub enum Work {
         target: SocketAddr,
         streams: u32,
     },
-    /// A new tunnel per request; one unit is a request with its response.
+    /// A new tunnel per request; one unit is a request with its response. Latency counts from the
+    /// request for the tunnel to the last byte.
     TcpSmall {
         target: SocketAddr,
         concurrency: u32,
         request: u32,
         response: u32,
     },
-    /// One unit is a handshake.
+    /// One unit is a handshake, complete on both sides: the relay has opened its first stream and,
+    /// if it is to be resumed, sent a ticket. The notes say how many were resumed.
     Handshakes {
         resumed: bool,
         concurrency: u32,
@@ -78,13 +80,15 @@ pub enum Work {
         target: SocketAddr,
         concurrency: u32,
     },
-    /// Holds connections with tunnels that carry one datagram each, until "stop".
+    /// Holds connections with tunnels that carry one datagram each, until "stop". One unit is an
+    /// open tunnel; lost are those without an answer.
     Idle {
         target: SocketAddr,
         connections: u32,
         tunnels_per_connection: u32,
     },
-    /// One tunnel floods beside polite ones, all on the same connection or each on its own.
+    /// One tunnel floods beside polite ones, all on the same connection or each on its own. Both
+    /// are sent as the flood's `batch` says.
     Fairness {
         flood: Udp,
         polite: Udp,
@@ -117,7 +121,7 @@ pub enum Payload {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// Closed loop: so many datagrams in flight per connection.
+    /// Closed loop: so many datagrams in flight per connection; in all where there are none.
     Window(u32),
     /// Open loop: datagrams per second in all, each due at a fixed time; latency counts from then
     /// (no coordinated omission).
@@ -139,7 +143,8 @@ pub enum Event {
 pub struct Report {
     pub units: u64,
     pub seconds: f64,
-    /// Datagrams sent and not answered, or requests that failed.
+    /// Datagrams sent and not answered, or requests that failed. In a closed loop a datagram is
+    /// lost after 200 ms, in an open one after a second.
     pub lost: u64,
     /// Answers with other content than what was sent.
     pub corrupt: u64,
@@ -148,7 +153,8 @@ pub struct Report {
     pub polite: Option<Box<Report>>,
     /// CPU time of the generator, all threads.
     pub generator_cpu_ns: u64,
-    /// The generator had less than a tenth of its CPU to spare: it may be the limit.
+    /// The generator had less than a tenth of its CPU to spare, waiting for it included: it may be
+    /// the limit.
     pub generator_limited: bool,
     /// Whatever else is worth keeping (limits met, datagrams too large ...).
     pub notes: Vec<String>,
