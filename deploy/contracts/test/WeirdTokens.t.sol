@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {ExitEscrow} from "../src/ExitEscrow.sol";
+import {Locked} from "../src/Locked.sol";
 import {TokenTransfer} from "../src/TokenTransfer.sol";
 import {EscrowFixture} from "./util/EscrowFixture.sol";
 import {AnswerToken, CallbackToken, FeeToken, SilentToken} from "./util/WeirdTokens.sol";
@@ -74,7 +75,7 @@ contract WeirdTokensTest is EscrowFixture {
             abi.encodeCall(escrow.refund, (id, 1)),
             abi.encodeCall(escrow.finalizeWithdraw, (id))
         ];
-        bytes memory reentered = abi.encodeWithSelector(ExitEscrow.Reentered.selector);
+        bytes memory reentered = abi.encodeWithSelector(Locked.Reentered.selector);
         for (uint64 i = 0; i < calls.length; ++i) {
             hostile.arm(address(escrow), calls[i]);
             vm.prank(PAYER);

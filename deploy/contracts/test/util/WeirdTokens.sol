@@ -87,3 +87,24 @@ contract CallbackToken is TestToken {
         return super._move(from, to, amount);
     }
 }
+
+/// Freezes accounts, like most tokens of money that is kept elsewhere.
+contract FreezeToken is TestToken {
+    mapping(address account => bool) public frozen;
+
+    function freeze(address account, bool yes) external {
+        frozen[account] = yes;
+    }
+
+    function _move(address from, address to, uint256 amount) internal override returns (bool) {
+        require(!frozen[from] && !frozen[to], "frozen");
+        return super._move(from, to, amount);
+    }
+}
+
+/// Says true and moves nothing.
+contract LyingToken is TestToken {
+    function _move(address, address, uint256) internal pure override returns (bool) {
+        return true;
+    }
+}
