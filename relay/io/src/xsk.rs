@@ -87,6 +87,9 @@ pub struct Xsk {
     ready: Vec<EgressEvent<'static>>,
     /// Datagrams that were sent; reporting them has time ([`REPORT_WITHIN`]).
     reports: Vec<EgressEvent<'static>>,
+    /// Client-facing frames so far, and what was told of them.
+    to_clients: Sent,
+    to_clients_told: Sent,
     /// Flows whose totals are to be told.
     touched: Vec<EgressId>,
     /// Flows to end when the rings are drained.
@@ -158,6 +161,8 @@ impl Xsk {
             kernel_train: xsk.kernel_train.max(1),
             ready: Vec::new(),
             reports: Vec::new(),
+            to_clients: Sent::default(),
+            to_clients_told: Sent::default(),
             touched: Vec::new(),
             leaving: Vec::new(),
             message: Message::new(),
@@ -186,6 +191,10 @@ impl Xsk {
 
     /// Tells the totals of the flows that sent since the last turn.
     fn tell_totals(&mut self) {
+        if self.to_clients != self.to_clients_told {
+            self.registrar.sent_to_clients(&self.to_clients);
+            self.to_clients_told = self.to_clients;
+        }
         for id in self.touched.drain(..) {
             if let Some(flow) = self.flows.get(id) {
                 let tuple = *flow.tuple();
@@ -312,6 +321,7 @@ impl Drop for Xsk {
                 self.registrar.unregister(device.index, channel.queue);
             }
         }
+        self.tell_totals();
         for id in self.flows.ids() {
             if let Some(flow) = self.flows.get(id)
                 && flow.closing.is_none()

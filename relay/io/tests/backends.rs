@@ -74,6 +74,7 @@ suite! {
     tcp::a_target_that_does_not_read_holds_no_send_buffer,
     tcp::closing_while_data_is_stuck_ends,
     life::a_waker_ends_the_wait,
+    life::polling_delays_neither_packets_nor_wakers_nor_deadlines,
     life::a_wake_between_turns_is_not_lost,
     life::a_deadline_is_met_and_not_early,
     life::send_buffers_run_out_and_come_back,
@@ -105,4 +106,26 @@ mod frames {
         only_the_target_is_heard,
         flows_cost_no_descriptor,
     }
+}
+
+/// Frames beside sockets over the same veth pair, interleaved.
+#[test]
+#[ignore = "a measurement: it says something in a release build on a quiet machine only"]
+fn cost() {
+    use crate::suite::{cost, has_uring, lab, place};
+    if !has_uring() || !lab::is_possible() {
+        return;
+    }
+    let (mut frames, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        sockets.push(place::over_veth(|| cost::of_a_scattered_datagram(BackendKind::Uring)));
+        frames.push(cost::of_a_scattered_datagram(BackendKind::Xsk));
+    }
+    let median = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let (frames, sockets) = (median(&mut frames), median(&mut sockets));
+    println!("scattered: sockets {sockets:.0} ns, frames {frames:.0} ns, {:.2}", sockets / frames);
+    assert!(frames < sockets, "frames are what is cheaper here");
 }

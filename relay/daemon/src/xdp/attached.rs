@@ -36,6 +36,7 @@ pub(super) fn start(
         mode,
         listen: config.relay.listen.clone(),
         gro: config.xdp.gro,
+        flows_max: config.xdp.flows,
         redirect_len_max: with_xsk.then(|| frame_len_max(config)),
         ..Options::default()
     })?;
@@ -49,6 +50,12 @@ pub(super) fn start(
     let table = packets.flows();
     let closed = Arc::new(ClosedFlows::default());
     let steering = packets.steering();
+    if with_xsk {
+        // The redirecting program follows this rule also where nothing else needs it: with one
+        // worker, or beside the classic steerer.
+        let workers = u32::from(config.relay.workers);
+        steering.configure(&Steer { key, generation: 0, base: 0, workers }, None)?;
+    }
     let registrar = with_xsk.then(|| registrar(&packets, usize::from(config.relay.workers)));
     let hook_table = table.clone();
     let hook_closed = Arc::clone(&closed);

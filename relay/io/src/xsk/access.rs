@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use weir_core::port::{Io, Transmit};
 
 use super::Xsk;
-use super::frame::{Template, payload_max};
+use super::frame::{Template, header_len, payload_max};
 use crate::message::Train;
 use crate::send::Outcome;
 
@@ -58,6 +58,7 @@ impl Xsk {
                 outcome.sent_bytes += packet.len() as u64;
             }
         }
+        self.to_clients.add(&outcome, header_len(destination.is_ipv4()));
         let stats = self.inner.stats_mut();
         stats.count_client(&outcome);
         stats.xsk_tx_frames += u64::from(outcome.sent_datagrams);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use weir_core::port::{EgressId, FlowTuple};
 
 use super::crossing::Crossing;
+use crate::send::Outcome;
 
 /// One interface whose packets the XDP program redirects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +52,8 @@ pub struct XskConfig {
     pub registrar: Box<dyn XskRegistrar>,
 }
 
-/// What left for a flow through AF_XDP, which the kernel's egress program doesn't see. Totals since
-/// the flow was opened; they only grow.
+/// What left through AF_XDP, which the kernel's egress program doesn't see. Totals since the flow,
+/// or the backend, was opened; they only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     pub packets: u64,
@@ -62,17 +63,32 @@ pub struct Sent {
     pub wire_bytes: u64,
 }
 
+impl Sent {
+    /// Adds the frames of a train, whose headers have `header` bytes each.
+    pub(super) fn add(&mut self, outcome: &Outcome, header: usize) {
+        let packets = u64::from(outcome.sent_datagrams);
+        self.packets += packets;
+        self.payload_bytes += outcome.sent_bytes;
+        self.wire_bytes += outcome.sent_bytes + packets * header as u64;
+    }
+}
+
 /// The owner of the kernel programs, as the backend of one worker sees it. It is called by the
 /// worker's thread only.
 ///
-/// A UDP flow whose local port is in [`XskConfig::exit_ports`] belongs to this backend: when
-/// [`weir_core::port::FlowHook::opened`] tells of it, its packets are to be redirected.
+/// An exit flow is told to [`weir_core::port::FlowHook::opened`], then to
+/// [`XskRegistrar::opened`], and at its end to [`XskRegistrar::sent`], then to
+/// [`weir_core::port::FlowHook::closed`].
 pub trait XskRegistrar: Send + std::fmt::Debug {
     /// From now on what the program redirects of this queue goes to `socket`.
     fn register(&mut self, interface: u32, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()>;
     /// The socket is about to be closed. What arrives from now on goes to the kernel.
     fn unregister(&mut self, interface: u32, queue: u32);
+    /// From now on the packets of a flow are to be redirected. Refused: a kernel socket is used.
+    fn opened(&mut self, id: EgressId, flow: &FlowTuple) -> io::Result<()>;
     /// The totals of a flow, after its frames were put into a transmit ring: at most once per turn
     /// and flow, and for the last time before [`weir_core::port::FlowHook::closed`].
     fn sent(&mut self, id: EgressId, flow: &FlowTuple, total: &Sent);
+    /// The totals of all client-facing frames, at most once per turn.
+    fn sent_to_clients(&mut self, total: &Sent);
 }

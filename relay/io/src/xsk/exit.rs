@@ -84,6 +84,11 @@ impl Xsk {
         let local = SocketAddr::new(ip, port);
         let tuple = FlowTuple { transport: Transport::Udp, local, remote: target };
         self.inner.hook().opened(id, &tuple);
+        if self.registrar.opened(id, &tuple).is_err() {
+            self.inner.hook().closed(id, &tuple);
+            self.ports.close(self.now, port, target);
+            return false;
+        }
         let flow =
             ExitFlow { tuple, way: None, sent: Sent::default(), touched: false, closing: None };
         let entered = self.flows.insert(id, flow);
@@ -123,7 +128,7 @@ impl Xsk {
         let channels = &mut self.devices[way.device].channels;
         let place = id.index as usize % channels.len();
         let channel = &mut channels[place];
-        let header = header_len(remote.is_ipv4()) as u64;
+        let header = header_len(remote.is_ipv4());
         let mut outcome = Outcome::default();
         for datagram in train.singles(payload) {
             let refused = if datagram.len() > way.payload_max {
@@ -146,9 +151,7 @@ impl Xsk {
         }
         // Here, and not where the engine's report is made: this is ledger B's own count of what
         // lies in the transmit ring.
-        flow.sent.packets += u64::from(outcome.sent_datagrams);
-        flow.sent.payload_bytes += outcome.sent_bytes;
-        flow.sent.wire_bytes += outcome.sent_bytes + header * u64::from(outcome.sent_datagrams);
+        flow.sent.add(&outcome, header);
         if outcome.sent_datagrams > 0 && !std::mem::replace(&mut flow.touched, true) {
             self.touched.push(id);
         }

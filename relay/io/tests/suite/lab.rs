@@ -74,6 +74,7 @@ impl Lab {
 
     /// A backend for the near end's one queue.
     pub(crate) fn config(&self, waker: &Waker) -> XskConfig {
+        self.sent.lock().unwrap().clear();
         XskConfig {
             worker: 0,
             workers: 1,
@@ -145,6 +146,12 @@ impl XskRegistrar for Registrar {
 
     /// The socket leaves the map when it is closed.
     fn unregister(&mut self, _: u32, _: u32) {}
+
+    fn opened(&mut self, _: EgressId, _: &FlowTuple) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sent_to_clients(&mut self, _: &Sent) {}
 
     fn sent(&mut self, id: EgressId, _: &FlowTuple, total: &Sent) {
         let before = self.sent.lock().unwrap().insert(id, *total);
@@ -269,30 +276,30 @@ mod bpf {
         const HALF: u8 = 0x08;
         const BYTE: u8 = 0x10;
         vec![
-            load(WORD, 2, 1, 0),            // r2 = data
-            load(WORD, 3, 1, 4),            // r3 = data_end
-            insn(0xBF, 4, 2, 0, 0),         // r4 = r2
-            insn(0x07, 4, 0, 0, 34),        // r4 += Ethernet and the shorter IP header
-            insn(0x2D, 4, 3, 17, 0),        // if r4 > r3 pass
-            load(HALF, 5, 2, 12),           // r5 = EtherType, as it lies
-            insn(0x15, 5, 0, 4, 0x0008),    // if IPv4 skip the next four
-            insn(0x55, 5, 0, 14, 0xDD86),   // if not IPv6 pass
-            load(BYTE, 5, 2, 20),           // r5 = next header
-            insn(0x55, 5, 0, 12, 17),       // if not UDP pass
-            insn(0x05, 0, 0, 5, 0),         // redirect
-            load(BYTE, 5, 2, 23),           // r5 = protocol
-            insn(0x55, 5, 0, 9, 17),        // if not UDP pass
-            load(HALF, 5, 2, 20),           // r5 = flags and fragment offset, as they lie
-            insn(0x57, 5, 0, 0, 0xFF3F),    // r5 &= more fragments and offset
-            insn(0x55, 5, 0, 6, 0),         // if a fragment pass
-            load(WORD, 2, 1, 16),           // r2 = rx_queue_index
-            insn(0x18, 1, 1, 0, map),       // r1 = the map
-            0,                              // (the upper half of its address)
-            insn(0xB7, 3, 0, 0, 2),         // r3 = XDP_PASS where there is no socket
-            insn(0x85, 0, 0, 0, 51),        // r0 = redirect_map(r1, r2, r3)
-            insn(0x95, 0, 0, 0, 0),         // exit
-            insn(0xB7, 0, 0, 0, 2),         // pass: r0 = XDP_PASS
-            insn(0x95, 0, 0, 0, 0),         // exit
+            load(WORD, 2, 1, 0),          // r2 = data
+            load(WORD, 3, 1, 4),          // r3 = data_end
+            insn(0xBF, 4, 2, 0, 0),       // r4 = r2
+            insn(0x07, 4, 0, 0, 34),      // r4 += Ethernet and the shorter IP header
+            insn(0x2D, 4, 3, 17, 0),      // if r4 > r3 pass
+            load(HALF, 5, 2, 12),         // r5 = EtherType, as it lies
+            insn(0x15, 5, 0, 4, 0x0008),  // if IPv4 skip the next four
+            insn(0x55, 5, 0, 14, 0xDD86), // if not IPv6 pass
+            load(BYTE, 5, 2, 20),         // r5 = next header
+            insn(0x55, 5, 0, 12, 17),     // if not UDP pass
+            insn(0x05, 0, 0, 5, 0),       // redirect
+            load(BYTE, 5, 2, 23),         // r5 = protocol
+            insn(0x55, 5, 0, 9, 17),      // if not UDP pass
+            load(HALF, 5, 2, 20),         // r5 = flags and fragment offset, as they lie
+            insn(0x57, 5, 0, 0, 0xFF3F),  // r5 &= more fragments and offset
+            insn(0x55, 5, 0, 6, 0),       // if a fragment pass
+            load(WORD, 2, 1, 16),         // r2 = rx_queue_index
+            insn(0x18, 1, 1, 0, map),     // r1 = the map
+            0,                            // (the upper half of its address)
+            insn(0xB7, 3, 0, 0, 2),       // r3 = XDP_PASS where there is no socket
+            insn(0x85, 0, 0, 0, 51),      // r0 = redirect_map(r1, r2, r3)
+            insn(0x95, 0, 0, 0, 0),       // exit
+            insn(0xB7, 0, 0, 0, 2),       // pass: r0 = XDP_PASS
+            insn(0x95, 0, 0, 0, 0),       // exit
         ]
     }
 }

@@ -42,6 +42,52 @@ pub(crate) fn a_waker_ends_the_wait(kind: BackendKind) {
     assert!((1..=1000).contains(&wakes), "{wakes}");
 }
 
+/// Looking for the next packet ends at once with whatever comes first, however long it might last.
+pub(crate) fn polling_delays_neither_packets_nor_wakers_nor_deadlines(kind: BackendKind) {
+    let soon = Duration::from_millis(2);
+    let late = Duration::from_secs(2);
+    let mut rig = Rig::with(kind, &IoConfig { spin: super::PATIENCE, ..IoConfig::default() });
+    let (client, listen) = (place::udp(kind), rig.listen[0]);
+    let end = Instant::now() + super::PATIENCE;
+    let mut packets = 0;
+    // It polls only where the turn before was short, which a busy machine may spoil.
+    while rig.io.stats().spins < 30 {
+        assert!(Instant::now() < end, "{:?}", rig.io.stats());
+        client.send_to(b"packet", listen).unwrap();
+        packets += 1;
+        rig.until("a packet", |seen| seen.packets.len() == packets);
+
+        let deadline = Instant::now() + soon;
+        let woke = rig.io.turn(Some(deadline), &mut rig.seen).unwrap();
+        assert!(woke >= deadline && woke < deadline + late);
+
+        client.send_to(b"packet", listen).unwrap();
+        packets += 1;
+        rig.until("a packet", |seen| seen.packets.len() == packets);
+        let (waker, sender) = (rig.waker.clone(), client.try_clone().unwrap());
+        let start = Instant::now();
+        let is_packet = packets % 4 == 0;
+        let thread = thread::spawn(move || {
+            thread::park_timeout(soon);
+            if is_packet {
+                sender.send_to(b"packet", listen).unwrap();
+            } else {
+                waker.wake();
+            }
+        });
+        let wakes = rig.io.stats().wakes;
+        packets += usize::from(is_packet);
+        while rig.io.stats().wakes == wakes
+            && rig.seen.packets.len() < packets + usize::from(!is_packet)
+        {
+            rig.io.turn(None, &mut rig.seen).unwrap();
+        }
+        assert!(start.elapsed() < late);
+        thread.join().unwrap();
+    }
+    assert!(rig.io.stats().spins_hit >= 10, "{:?}", rig.io.stats());
+}
+
 pub(crate) fn a_wake_between_turns_is_not_lost(kind: BackendKind) {
     let mut rig = Rig::new(kind);
     rig.turn(Duration::ZERO);

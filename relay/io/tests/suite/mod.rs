@@ -1,6 +1,7 @@
 //! The rig that the suite runs on: a backend, a handler that remembers everything, and a hook.
 
 pub(crate) mod clients;
+pub(crate) mod cost;
 pub(crate) mod frames;
 pub(crate) mod lab;
 pub(crate) mod life;

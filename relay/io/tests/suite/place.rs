@@ -1,6 +1,7 @@
 //! Where the two ends of a test stand: both on loopback, or, for AF_XDP, in the two network
 //! namespaces of a [`Lab`], a veth pair apart.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use socket2::{Domain, Socket, Type};
@@ -12,20 +13,36 @@ use weir_io::{
 use super::HookLog;
 use super::lab::{self, Lab};
 
+thread_local! {
+    static OVER_VETH: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets the two ends of any backend stand as those of AF_XDP do.
+pub(crate) fn over_veth<T>(act: impl FnOnce() -> T) -> T {
+    OVER_VETH.set(true);
+    let result = act();
+    OVER_VETH.set(false);
+    result
+}
+
+fn is_over_veth(kind: BackendKind) -> bool {
+    kind == BackendKind::Xsk || OVER_VETH.get()
+}
+
 /// Addresses for client-facing sockets: IPv4 and IPv6, the kernel chooses the port.
 pub(crate) fn listen(kind: BackendKind) -> [SocketAddr; 2] {
-    let ips: [IpAddr; 2] = match kind {
-        BackendKind::Xsk => Lab::with(|_| [lab::NEAR_V4.into(), lab::NEAR_V6.into()]),
-        _ => ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+    let ips: [IpAddr; 2] = match is_over_veth(kind) {
+        true => [lab::NEAR_V4.into(), lab::NEAR_V6.into()],
+        false => ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
     };
     ips.map(|ip| SocketAddr::new(ip, 0))
 }
 
 /// Another IPv4 address of the host that the backend runs on.
 pub(crate) fn second_ip(kind: BackendKind) -> IpAddr {
-    match kind {
-        BackendKind::Xsk => lab::SECOND_V4.into(),
-        _ => "127.0.0.77".parse().unwrap(),
+    match is_over_veth(kind) {
+        true => lab::SECOND_V4.into(),
+        false => "127.0.0.77".parse().unwrap(),
     }
 }
 
@@ -89,17 +106,17 @@ pub(crate) fn far_backend(kind: BackendKind) -> (Backend, [SocketAddr; 2]) {
 }
 
 fn far_ip(kind: BackendKind, family: usize) -> IpAddr {
-    match (kind, family) {
-        (BackendKind::Xsk, 0) => lab::FAR_V4.into(),
-        (BackendKind::Xsk, _) => lab::FAR_V6.into(),
-        (_, 0) => "127.0.0.1".parse().unwrap(),
-        _ => "::1".parse().unwrap(),
+    match (is_over_veth(kind), family) {
+        (true, 0) => lab::FAR_V4.into(),
+        (true, _) => lab::FAR_V6.into(),
+        (false, 0) => "127.0.0.1".parse().unwrap(),
+        (false, _) => "::1".parse().unwrap(),
     }
 }
 
 fn far<T>(kind: BackendKind, make: impl FnOnce() -> T) -> T {
-    match kind {
-        BackendKind::Xsk => Lab::with(|lab| lab.far(make)),
-        _ => make(),
+    match is_over_veth(kind) {
+        true => Lab::with(|lab| lab.far(make)),
+        false => make(),
     }
 }
