@@ -11,10 +11,11 @@ use anyhow::{Context, Result, bail};
 use crate::sh;
 
 const USAGE: &str = "\
-cargo xtask contracts <build | check | test>
+cargo xtask contracts <build | check | gas | test>
 
   build   compile deploy/contracts and write artifacts/*.json
-  check   compile, and fail if artifacts/*.json or the gas table in README.md are stale
+  check   compile, and fail if artifacts/*.json or GAS.md are stale or cost more than the goals
+  gas     measure again, and write snapshots/Gas.json and GAS.md
   test    random vouchers from Rust, then all forge tests, the comparison with Rust among them";
 
 /// How many random vouchers, channels and Merkle proofs Rust and Solidity must agree on.
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build"] => build(),
         ["check"] => check(),
+        ["gas"] => gas(),
         ["test"] => test(),
         _ => bail!("{USAGE}"),
     }
@@ -88,8 +90,15 @@ fn check() -> Result<()> {
         bail!("{}\nRun `cargo xtask contracts build` and commit what it writes", wrong.join("\n"));
     }
     gas::check(&dir())?;
-    eprintln!("    the artefacts and the gas table are what the sources say");
+    eprintln!("    the artefacts and GAS.md are what the sources say");
     Ok(())
+}
+
+fn gas() -> Result<()> {
+    let mut tests = forge(&tools()?, &["test", "--match-path", "test/Gas.t.sol"]);
+    sh::step("measure gas", &mut tests)?;
+    gas::write(&dir())?;
+    gas::check(&dir())
 }
 
 fn test() -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 /// The contracts whose artefacts are committed. TestToken is for local chains only.
-pub(crate) const CONTRACTS: [&str; 3] = ["ExitEscrow", "UsageAnchor", "TestToken"];
+pub(crate) const CONTRACTS: [&str; 4] = ["ExitEscrow", "OperatorBond", "UsageAnchor", "TestToken"];
 
 /// The artefact of a contract, from what forge wrote to `out`: ABI, bytecode, compiler, settings,
 /// and the hash of every source that went into it.
