@@ -36,6 +36,8 @@ pub mod map {
     /// Array of [`STEER_SLOTS`](crate::STEER_SLOTS) [`Steer`](crate::Steer), newest generation
     /// first.
     pub const STEER: &str = "weir_steer";
+    /// Array of [`table::PortUse`](crate::table::PortUse) by local port, mapped into user space.
+    pub const PORTS: &str = "weir_ports";
     /// Array of [`table::Bucket`](crate::table::Bucket), mapped into user space: the index of the
     /// exit flows.
     pub const BUCKETS: &str = "weir_buckets";
@@ -61,9 +63,9 @@ pub mod map {
     pub const XSK_OWNERS: &str = "weir_xsk_owners";
 
     /// All of them; what is pinned is exactly this list.
-    pub const ALL: [&str; 12] = [
-        CONFIG, STEER, BUCKETS, SLOTS, FLOWS, FLOW_SENT, SENT, VERDICTS, STEERED, WORKERS, XSKS,
-        XSK_OWNERS,
+    pub const ALL: [&str; 13] = [
+        CONFIG, STEER, PORTS, BUCKETS, SLOTS, FLOWS, FLOW_SENT, SENT, VERDICTS, STEERED, WORKERS,
+        XSKS, XSK_OWNERS,
     ];
 }
 

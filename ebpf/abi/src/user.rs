@@ -2,7 +2,7 @@
 
 use crate::{
     Config, Counter, FlowCounters, FlowKey, Steer, XskOwner,
-    table::{Bucket, Slot},
+    table::{Bucket, PortUse, Slot},
 };
 
 // SAFETY: repr(C), no padding that is not a field (see `tests::layout_has_no_hidden_padding`),
@@ -22,3 +22,5 @@ unsafe impl aya::Pod for Bucket {}
 unsafe impl aya::Pod for Slot {}
 // SAFETY: as above.
 unsafe impl aya::Pod for XskOwner {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PortUse {}

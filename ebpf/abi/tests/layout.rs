@@ -7,7 +7,7 @@ use weir_abi::{
     Config, Counter, Direction, FlowCounters, FlowKey, Listen, Protocol, Steer, Steering,
     VERDICT_ROWS, Verdict, XskOwner,
     cid::CidKey,
-    table::{Bucket, Slot},
+    table::{Bucket, PortUse, Slot},
 };
 
 #[test]
@@ -21,6 +21,7 @@ fn layout_has_no_hidden_padding() {
     assert_eq!(offset_of!(FlowKey, transport), 32);
     assert_eq!(size_of::<Counter>(), 3 * 8);
     assert_eq!(size_of::<FlowCounters>(), 2 * size_of::<Counter>());
+    assert_eq!(size_of::<PortUse>(), 2 * 4);
     assert_eq!(size_of::<Bucket>(), 64, "one cache line");
     assert_eq!(size_of::<Slot>(), 40 + 4 + 4 + 16 + size_of::<FlowCounters>() + 16);
     assert_eq!(offset_of!(Slot, base), 64, "what the packet path reads is one cache line");

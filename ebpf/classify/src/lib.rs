@@ -55,7 +55,7 @@ pub struct Classified {
 
 /// Classifies one Ethernet frame.
 #[inline(always)]
-pub fn classify(frame: &impl Frame, config: &Config, direction: Direction) -> Classified {
+pub fn classify(frame: &(impl Frame + Copy), config: &Config, direction: Direction) -> Classified {
     if config.abi_version != ABI_VERSION {
         return Classified::pass(PassReason::NotConfigured);
     }
@@ -69,7 +69,7 @@ pub fn classify(frame: &impl Frame, config: &Config, direction: Direction) -> Cl
 /// others go through the same functions at offsets that are found out.
 #[inline(always)]
 fn classify_configured(
-    frame: &impl Frame,
+    frame: &(impl Frame + Copy),
     config: &Config,
     direction: Direction,
 ) -> Result<Classified, PassReason> {
@@ -89,7 +89,9 @@ fn classify_configured(
         _ => {}
     }
     let mut classified = Classified::pass(PassReason::Flow);
-    classify_odd(frame, config, direction, &mut classified)?;
+    // A copy, so that the frame itself needs no address and stays in registers.
+    let odd = *frame;
+    classify_odd(&odd, config, direction, &mut classified)?;
     Ok(classified)
 }
 

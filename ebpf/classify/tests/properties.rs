@@ -11,6 +11,7 @@ use weir_abi::{Config, Direction, PassReason, Verdict};
 use weir_classify::{Classified, Frame, OFFSET_MAX, classify};
 
 /// A frame that fails the test when a read leaves the promised window.
+#[derive(Clone, Copy)]
 struct Watched<'a>(&'a [u8]);
 
 impl Frame for Watched<'_> {
@@ -24,6 +25,10 @@ impl Frame for Watched<'_> {
     }
 }
 
+fn is_tagged(bytes: &[u8]) -> bool {
+    matches!(bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]))
+}
+
 fn check(bytes: &[u8], config: &Config, direction: Direction) -> Classified {
     let got = classify(&Watched(bytes), config, direction);
     assert!(got.payload_len as usize <= bytes.len(), "more payload than frame: {got:?}");
@@ -31,6 +36,8 @@ fn check(bytes: &[u8], config: &Config, direction: Direction) -> Classified {
     let counts_payload = matches!(got.verdict, Verdict::Pass(PassReason::Flow) | Verdict::Ours(_));
     assert!(counts_payload || got.payload_len == 0, "{got:?}");
     assert!(direction == Direction::Ingress || !matches!(got.verdict, Verdict::Drop(_)), "{got:?}");
+    assert!(got.plain_payload == 0 || counts_payload, "{got:?}");
+    assert!((got.plain_payload + got.payload_len) as usize <= bytes.len(), "{got:?}");
     got
 }
 
@@ -87,6 +94,32 @@ proptest! {
         let got = check(bytes, &config(), Direction::Ingress);
         let was_drop = matches!(frame.verdict, Verdict::Drop(_));
         prop_assert!(was_drop || !matches!(got.verdict, Verdict::Drop(_)), "{}: {got:?}", frame.name);
+    }
+
+    /// The headers at their usual offsets and the same headers elsewhere are read by two copies of
+    /// one parser, which agree: a tag in front of them changes nothing but the way to AF_XDP.
+    #[test]
+    fn a_tag_changes_nothing(
+        index in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((14usize..100, any::<u8>()), 0..4),
+        length in any::<prop::sample::Index>(),
+    ) {
+        let frames: Vec<_> = table().into_iter().filter(|frame| !is_tagged(&frame.bytes)).collect();
+        let mut bytes = index.get(&frames).bytes.clone();
+        for (at, value) in changes {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
+        }
+        bytes.truncate(length.index(bytes.len() + 1).max(14));
+        let mut tagged = bytes.clone();
+        tagged.splice(12..12, [0x81, 0x00, 0, 7]);
+        for direction in Direction::ALL {
+            let plain = check(&bytes, &config(), direction);
+            let behind = check(&tagged, &config(), direction);
+            prop_assert_eq!(behind.plain_payload, 0);
+            prop_assert_eq!(Classified { plain_payload: 0, ..plain }, behind);
+        }
     }
 
     /// Bytes behind the IP packet change nothing.

@@ -4,7 +4,7 @@
 
 use weir_abi::{
     Config, Counter, Direction, FlowKey, Steering,
-    table::{Looked, Place, SLOT_REDIRECT},
+    table::{Looked, Place, PortUse, SLOT_REDIRECT},
 };
 use weir_classify::Classified;
 
@@ -56,6 +56,10 @@ pub fn packet(
 /// Looks the flow up as `weir_abi::table` says.
 #[inline(always)]
 fn find(key: &FlowKey, config: &Config) -> Option<Found> {
+    let (port, protocol) = PortUse::index(key);
+    if maps::PORTS.get(port)?.flows[protocol] == 0 {
+        return None;
+    }
     let place = Place::of(key, &config.hash_key, config.bucket_mask);
     let slot = match maps::BUCKETS.get(place.first)?.look(place.tag) {
         Looked::Slot(slot) => slot,

@@ -11,6 +11,7 @@ use aya_ebpf::{
 use weir_classify::{Frame, OFFSET_MAX};
 
 /// A frame before the stack, of which pages beyond the first are not mapped.
+#[derive(Clone, Copy)]
 pub struct XdpFrame<'a> {
     ctx: &'a XdpContext,
     linear: Linear,
@@ -54,6 +55,7 @@ impl Frame for XdpFrame<'_> {
 }
 
 /// A packet on its way to the device, perhaps a train that the device or the stack will cut.
+#[derive(Clone, Copy)]
 pub struct SkbFrame<'a> {
     ctx: &'a TcContext,
     linear: Linear,

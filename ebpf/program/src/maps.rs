@@ -8,7 +8,7 @@ use aya_ebpf::{
 use weir_abi::{
     Config, Counter, FLOWS_MAX, FlowCounters, SENT_ROWS, STEER_SLOTS, Steer, VERDICT_ROWS,
     WORKERS_MAX, XSK_ROWS, XskOwner,
-    table::{self, Bucket, Slot},
+    table::{self, Bucket, PortUse, Slot},
 };
 
 /// Both generations have a socket for each of their workers.
@@ -22,6 +22,9 @@ pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
 #[map(name = "weir_steer")]
 pub static STEER: Array<Steer> = Array::with_max_entries(STEER_SLOTS, 0);
+
+#[map(name = "weir_ports")]
+pub static PORTS: Array<PortUse> = Array::with_max_entries(table::PORTS, BPF_F_MMAPABLE);
 
 #[map(name = "weir_buckets")]
 pub static BUCKETS: Array<Bucket> =

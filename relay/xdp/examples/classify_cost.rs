@@ -11,10 +11,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("ns/packet  verdict                    packet");
+    println!("   ns  least    net  verdict                  packet");
     for cost in costs {
         let verdict = format!("{} {}", cost.verdict.name(), cost.verdict.reason());
-        println!("{:>9}  {verdict:<25}  {}", cost.nanoseconds, cost.name);
+        let (median, least) = (cost.nanoseconds, cost.nanoseconds_min);
+        println!(
+            "{median:>5}  {least:>5}  {:>5}  {verdict:<23}  {}",
+            cost.nanoseconds_net, cost.name
+        );
     }
     ExitCode::SUCCESS
 }

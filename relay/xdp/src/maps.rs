@@ -10,7 +10,7 @@ use aya::Pod;
 use weir_abi::{
     Config, Counter, FlowCounters, SENT_ROWS, STEER_SLOTS, Steer, Steering, VERDICT_ROWS, XSK_ROWS,
     XskOwner, map,
-    table::{Bucket, Slot},
+    table::{self, Bucket, PortUse, Slot},
 };
 
 use crate::error::{Result, XdpError};
@@ -28,6 +28,7 @@ const REUSEPORT_SOCKARRAY: u32 = 20;
 pub(crate) struct Maps {
     pub(crate) config: Map<u32, Config>,
     pub(crate) steer: Map<u32, Steer>,
+    pub(crate) ports: Map<u32, PortUse>,
     pub(crate) buckets: Map<u32, Bucket>,
     pub(crate) slots: Map<u32, Slot>,
     pub(crate) flows: Map<u32, FlowCounters>,
@@ -48,6 +49,7 @@ impl Maps {
         let maps = Self {
             config: Map::new(map::CONFIG, open(map::CONFIG)?, ARRAY, 1)?,
             steer: Map::new(map::STEER, open(map::STEER)?, ARRAY, STEER_SLOTS)?,
+            ports: Map::new(map::PORTS, open(map::PORTS)?, ARRAY, table::PORTS)?,
             buckets: Map::new(map::BUCKETS, open(map::BUCKETS)?, ARRAY, 2)?,
             slots: Map::new(map::SLOTS, open(map::SLOTS)?, ARRAY, 1)?,
             flows: Map::new(map::FLOWS, open(map::FLOWS)?, ARRAY_PER_CPU, 1)?,

@@ -7,3 +7,4 @@ pub(crate) mod mapping;
 pub(crate) mod offload;
 pub(crate) mod random;
 pub(crate) mod rtnetlink;
+pub(crate) mod xsk;

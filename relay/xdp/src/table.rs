@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use weir_abi::table::{BUCKET_WAYS, Bucket, HashKey, Place, SLOT_REDIRECT, Slot};
+use weir_abi::table::{BUCKET_WAYS, Bucket, HashKey, Place, PortUse, SLOT_REDIRECT, Slot};
 use weir_abi::{Address, Counter, FlowCounters, FlowKey};
 
 use crate::maps::{Map, Maps};
@@ -20,6 +20,7 @@ const READS_MAX: usize = 4;
 /// lock.
 #[derive(Debug)]
 pub(crate) struct Table {
+    ports: Mapping,
     buckets: Mapping,
     slots: Mapping,
     sent: Mapping,
@@ -52,6 +53,7 @@ impl Table {
     pub(crate) fn open(maps: &Maps, hash_key: HashKey) -> io::Result<Self> {
         let flows_max = maps.flows.entries_max();
         let table = Self {
+            ports: maps.ports.mapping()?,
             buckets: maps.buckets.mapping()?,
             slots: maps.slots.mapping()?,
             sent: maps.flow_sent.mapping()?,
@@ -96,6 +98,7 @@ impl Table {
         let base = self.kernel_counts(slot).map_err(Refused::System)?;
         free.pop_front();
         self.fill(slot, key, flags, base);
+        self.add_port_use(key, 1);
         self.buckets.half(slot_at(bucket, way)).store(slot, Relaxed);
         self.buckets.half(tag_at(bucket, way)).store(place.tag, Release);
         if bucket != place.first {
@@ -135,6 +138,7 @@ impl Table {
         if bucket != place.first {
             self.add_spilled(place.first, u32::MAX);
         }
+        self.add_port_use(key, u32::MAX);
         let counts = self.counts(slot);
         self.slot_half(slot, offset_of!(Slot, generation)).fetch_add(1, Release);
         free.push_back(slot);
@@ -194,6 +198,12 @@ impl Table {
     fn add_spilled(&self, bucket: u32, change: u32) {
         let at = bucket as usize * size_of::<Bucket>() + offset_of!(Bucket, spilled);
         self.buckets.half(at).fetch_add(change, Release);
+    }
+
+    fn add_port_use(&self, key: &FlowKey, change: u32) {
+        let (port, protocol) = PortUse::index(key);
+        let at = port as usize * size_of::<PortUse>() + 4 * protocol;
+        self.ports.half(at).fetch_add(change, Release);
     }
 
     /// Writes a slot, and last its generation: without it there is nothing for a successor to

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use lab::{Lab, RELAY_IF, RELAY4, RELAY6, TARGET4, TARGET6, at};
 use socket2::{Domain, Protocol as Transport, Socket, Type};
-use weir_xdp::{Counter, Flow, FlowCounters, Mode, Options, Packets, Protocol, WantedMode};
+use weir_xdp::{
+    Counter, Direction, Flow, FlowCounters, Mode, Options, Packets, Protocol, WantedMode, recover,
+};
 
 const ETHERNET: u64 = 14;
 const IPV4: u64 = 20;
@@ -166,6 +168,80 @@ fn the_table_lists_and_limits_its_flows() {
         table.iterate().expect("iterate").into_iter().map(|(flow, _)| flow).collect();
     listed.sort_by_key(|flow| flow.local.port());
     assert_eq!(listed, all);
+    packets.stop().expect("stop");
+}
+
+/// What user space sends by AF_XDP joins the kernel's counts of the flow and of the verdict, and
+/// outlives a process that ends without a word.
+#[test]
+fn what_is_sent_by_hand_is_in_both_ledgers() {
+    let Some((lab, packets)) = start("sent", WantedMode::Native) else { return };
+    let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
+    let flow = flow(Protocol::Udp, exit.local_addr().expect("bound"), at(TARGET4, 9));
+    let table = packets.flows();
+    table.redirect(&flow).expect("redirect");
+    let error = table.insert(&flow).expect_err("redirected flows are in the table");
+    assert!(error.to_string().contains("already in the table"), "{error}");
+    let counter = |packets, payload_bytes| {
+        let wire_bytes = payload_bytes + packets * (ETHERNET + IPV4 + UDP);
+        Counter { packets, payload_bytes, wire_bytes }
+    };
+    let before = sent_rows(&packets);
+    let sender = packets.sender(3).expect("sender");
+    assert!(sender.flow_total(&flow, counter(1, 100)));
+    assert!(sender.flow_total(&flow, counter(5, 700)));
+    packets.sender(4).expect("sender").access_total(counter(9, 1));
+    sender.access_total(counter(2, 2_400));
+    // One that takes the kernel's way, as while the neighbour is unknown.
+    exit.send_to(&[1; 50], at(TARGET4, 9)).expect("send");
+    let counts = table.read(&flow).expect("read").expect("in the table");
+    assert_eq!(counts.egress, counter(6, 750));
+    let after = sent_rows(&packets);
+    assert_eq!(after.0, before.0.plus(counter(9, 1)).plus(counter(2, 2_400)));
+    assert_eq!(after.1, before.1.plus(counter(6, 750)));
+    let stranger = Flow { remote: at(TARGET4, 10), ..flow };
+    assert!(!sender.flow_total(&stranger, counter(1, 1)), "not in the table");
+
+    let options_instance = lab::instance("sent");
+    drop((packets, table, sender));
+    let leftover = recover(&options_instance).expect("recover").expect("there is something");
+    assert_eq!(leftover.flows().iterate().expect("iterate"), [(flow, counts)]);
+    leftover.discard().expect("discard");
+}
+
+/// Egress rows of what is ours and of exit flows.
+fn sent_rows(packets: &Packets) -> (Counter, Counter) {
+    let rows = packets.counters().verdicts().expect("verdicts");
+    let row = |reason: &str| {
+        let found = rows
+            .iter()
+            .find(|row| row.direction == Direction::Egress && row.verdict.reason() == reason);
+        found.expect("row").count
+    };
+    (row("sent"), row("flow"))
+}
+
+#[test]
+fn a_slot_starts_from_zero_for_its_next_flow() {
+    let Some((lab, packets)) = start("again", WantedMode::Native) else { return };
+    let table = packets.flows();
+    let sender = packets.sender(0).expect("sender");
+    // More rounds than the table has slots, so that each is used again.
+    for round in 0..2 * table.flows_max() + 10 {
+        let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
+        let flow = flow(Protocol::Udp, exit.local_addr().expect("bound"), at(TARGET4, 9));
+        table.insert(&flow).expect("insert");
+        if round % 500 == 0 {
+            exit.send_to(&[1; 20], at(TARGET4, 9)).expect("send");
+            let total = Counter { packets: 1, payload_bytes: 1, wire_bytes: 1 };
+            assert!(sender.flow_total(&flow, total));
+        }
+        let last = table.remove_with_final_read(&flow).expect("remove").expect("in the table");
+        let expected = if round % 500 == 0 { (2, 21) } else { (0, 0) };
+        assert_eq!((last.egress.packets, last.egress.payload_bytes), expected, "round {round}");
+        assert_eq!(table.read(&flow).expect("read"), None);
+    }
+    assert_eq!(table.iterate().expect("iterate"), []);
     packets.stop().expect("stop");
 }
 

@@ -2,6 +2,7 @@
 
 mod host;
 mod network;
+mod xsk;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,9 @@ fn measure() -> Vec<Finding> {
             .into_iter()
             .map(|cost| Finding {
                 figure_ns: Some(cost.nanoseconds),
+                least_ns: Some(cost.nanoseconds_min),
+                net_ns: Some(cost.nanoseconds_net),
+                scenario: Some(cost.name),
                 ..Finding::ok("xdp cost", format!("{}: {} ns", cost.name, cost.nanoseconds))
             })
             .collect(),
@@ -65,6 +69,15 @@ struct Finding {
     /// What was measured, in the unit that the name ends with.
     #[serde(skip_serializing_if = "Option::is_none")]
     figure_ns: Option<u32>,
+    /// The least of several measurements, of which `figure_ns` is the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least_ns: Option<u32>,
+    /// The median without what measuring costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    net_ns: Option<u32>,
+    /// What was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scenario: Option<&'static str>,
 }
 
 /// # Errors
@@ -72,7 +85,9 @@ struct Finding {
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let config = args.config.as_deref().map(Config::load).transpose()?;
     let mut findings = host::findings(config.as_ref());
-    findings.extend(network::findings(config.as_ref(), &args.interface));
+    let interfaces = network::interfaces(config.as_ref(), &args.interface);
+    findings.extend(network::findings(config.as_ref(), &interfaces));
+    findings.extend(xsk::findings(config.as_ref(), &interfaces));
     if args.measure {
         findings.extend(measure());
     }
@@ -94,17 +109,20 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
 
 impl Finding {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None, figure_ns: None }
+        Self::new(check, Verdict::Ok, found.into(), None)
     }
 
     fn warn(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        let (found, advice) = (found.into(), Some(advice.into()));
-        Self { check, verdict: Verdict::Warn, found, advice, figure_ns: None }
+        Self::new(check, Verdict::Warn, found.into(), Some(advice.into()))
     }
 
     fn fail(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        let (found, advice) = (found.into(), Some(advice.into()));
-        Self { check, verdict: Verdict::Fail, found, advice, figure_ns: None }
+        Self::new(check, Verdict::Fail, found.into(), Some(advice.into()))
+    }
+
+    fn new(check: &'static str, verdict: Verdict, found: String, advice: Option<String>) -> Self {
+        let (figure_ns, least_ns, net_ns, scenario) = (None, None, None, None);
+        Self { check, verdict, found, advice, figure_ns, least_ns, net_ns, scenario }
     }
 
     fn render(&self) -> String {

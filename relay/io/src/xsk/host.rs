@@ -27,6 +27,30 @@ pub fn interface(name: &str) -> Result<XskInterface, Error> {
     Ok(XskInterface { index: nic.0, name: name.to_owned(), queues: counts.rx_count().max(1) })
 }
 
+/// What a driver says of itself, by the kernel's netdev family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// It runs XDP programs itself and takes part in redirecting.
+    pub redirect: bool,
+    /// AF_XDP sockets may use its own memory.
+    pub zero_copy: bool,
+    /// It fills in checksums of frames that AF_XDP sockets send.
+    pub checksum: bool,
+}
+
+/// Asks for them. Kernels before 6.3 can't tell.
+pub fn features(interface: &XskInterface) -> std::io::Result<Features> {
+    let told = NicIndex::new(interface.index).query_capabilities()?;
+    Ok(Features {
+        redirect: told.xdp_features.redirect(),
+        zero_copy: told.xdp_features.zero_copy(),
+        checksum: told.tx_metadata.checksum(),
+    })
+}
+
+/// Longest IP packet of an interface whose frames fit the memory shared with AF_XDP sockets.
+pub const MTU_MAX: u32 = 4_096 - 256 - 18;
+
 /// Says why a range of ports can't serve exit flows: the kernel would give the same ports to
 /// sockets of other programs, whose packets would then be taken from them. `None` if it can.
 pub fn unreserved_ports(ports: &RangeInclusive<u16>) -> Option<String> {

@@ -3,14 +3,16 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 const MAP_LOOKUP_ELEM: libc::c_int = 1;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const MAP_DELETE_ELEM: libc::c_int = 3;
+const PROG_LOAD: libc::c_int = 5;
 const OBJ_GET: libc::c_int = 7;
+const PROG_TEST_RUN: libc::c_int = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 
 /// `union bpf_attr` for element operations.
@@ -36,6 +38,30 @@ struct InfoAttr {
     fd: u32,
     len: u32,
     info: u64,
+}
+
+/// The beginning of what loads a program.
+#[repr(C)]
+struct ProgramAttr {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+}
+
+#[repr(C)]
+struct RunAttr {
+    program: u32,
+    returned: u32,
+    len_in: u32,
+    len_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration_ns: u32,
 }
 
 /// The beginning of `struct bpf_map_info`.
@@ -74,6 +100,49 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(OBJ_GET, &mut attr) }?;
     // SAFETY: the kernel has just given us this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// An XDP program that lets every packet pass and does nothing else: what remains of a measurement
+/// when nothing is measured.
+#[derive(Debug)]
+pub(crate) struct EmptyXdp(OwnedFd);
+
+impl EmptyXdp {
+    pub(crate) fn load() -> io::Result<Self> {
+        const XDP: u32 = 6;
+        /// `r0 = XDP_PASS; exit` (RFC 9669).
+        static CODE: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+        let mut attr = ProgramAttr {
+            kind: XDP,
+            instructions: CODE.len() as u32,
+            code: address(CODE.as_ptr()),
+            license: address(c"Dual MIT/GPL".as_ptr()),
+            log_level: 0,
+            log_size: 0,
+            log: 0,
+        };
+        // SAFETY: code and licence are static. aya loads programs from objects only.
+        let fd = unsafe { bpf(PROG_LOAD, &mut attr) }?;
+        // SAFETY: the kernel has just given us this descriptor and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
+    }
+
+    /// Mean nanoseconds of `repeat` runs on a frame.
+    pub(crate) fn run(&self, frame: &[u8], repeat: u32) -> io::Result<u32> {
+        let mut attr = RunAttr {
+            program: raw(self.0.as_fd()),
+            returned: 0,
+            len_in: frame.len() as u32,
+            len_out: 0,
+            data_in: address(frame.as_ptr()),
+            data_out: 0,
+            repeat,
+            duration_ns: 0,
+        };
+        // SAFETY: the frame is live and as long as said; nothing is written to memory but `attr`.
+        unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
+        Ok(attr.duration_ns)
+    }
 }
 
 /// Type and shape of a map.

@@ -140,7 +140,8 @@ fn open_files(config: Option<&Config>) -> Finding {
         Ok(limit) => Finding::warn(
             "open files",
             format!("{} of {wanted}", limit.soft),
-            "each tunnel is one: LimitNOFILE= in the unit, or lower limits.sockets",
+            "each tunnel is one, but UDP tunnels of io.backend xsk: LimitNOFILE= in the unit, or lower \
+             limits.sockets",
         ),
         Err(error) => Finding::warn("open files", error.to_string(), "look at ulimit -n"),
     }
@@ -155,7 +156,8 @@ fn locked_memory() -> Finding {
         Ok(limit) => Finding::warn(
             "memlock",
             format!("{} bytes", limit.soft),
-            "rings with registered buffers need more: LimitMEMLOCK=infinity in the unit",
+            "rings with registered buffers and AF_XDP's shared memory need more: LimitMEMLOCK=infinity \
+             in the unit, or CAP_IPC_LOCK",
         ),
         Err(error) => Finding::warn("memlock", error.to_string(), "look at ulimit -l"),
     }

@@ -7,17 +7,21 @@ use std::path::Path;
 use super::Finding;
 use crate::config::{Config, check};
 
-pub(super) fn findings(config: Option<&Config>, asked: &[String]) -> Vec<Finding> {
+/// Those to look at: asked for, else configured, else all but the loopback.
+pub(super) fn interfaces(config: Option<&Config>, asked: &[String]) -> Vec<String> {
+    match (asked, config) {
+        ([], Some(config)) if !config.xdp.interfaces.is_empty() => config.xdp.interfaces.clone(),
+        ([], _) => check::present_interfaces().into_iter().filter(|name| name != "lo").collect(),
+        (asked, _) => asked.to_vec(),
+    }
+}
+
+pub(super) fn findings(config: Option<&Config>, interfaces: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(config) = config {
         findings.extend(ports(config));
     }
-    let names = match (asked, config) {
-        ([], Some(config)) if !config.xdp.interfaces.is_empty() => config.xdp.interfaces.clone(),
-        ([], _) => check::present_interfaces().into_iter().filter(|name| name != "lo").collect(),
-        (asked, _) => asked.to_vec(),
-    };
-    findings.extend(names.iter().map(|name| interface(name)));
+    findings.extend(interfaces.iter().map(|name| interface(name)));
     findings
 }
 
@@ -62,7 +66,15 @@ fn interface(name: &str) -> Finding {
     }
     if let Ok(driver) = fs::read_link(dir.join("device/driver")) {
         let driver = driver.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Finding::ok("interface", format!("{name}, driver {driver}, mtu {}", read("mtu")));
+        let found = format!("{name}, driver {driver}, mtu {}", read("mtu"));
+        return match weir_xdp::gro(name) {
+            Ok(false) => Finding::warn(
+                "interface",
+                format!("{found}, GRO is off"),
+                "each datagram climbs the stack alone; with native XDP xdp.gro turns it on",
+            ),
+            _ => Finding::ok("interface", found),
+        };
     }
     // Only paired devices name another interface here.
     if read("iflink") != read("ifindex") {
