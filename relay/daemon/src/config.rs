@@ -112,6 +112,8 @@ pub struct XdpConfig {
     pub instance: String,
     /// Turn GRO on behind native XDP while the relay runs.
     pub gro: bool,
+    /// Exit flows that the kernel's table has room for.
+    pub flows: u32,
 }
 
 /// `[exit]`

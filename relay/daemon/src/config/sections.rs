@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weir_abi::{FLOWS_MAX, FLOWS_MAX_MAX};
+
 use super::reader::Section;
 use super::value::{ByteSize, Hex32, NameServer, PortRange};
 use super::*;
@@ -182,6 +184,7 @@ fn xdp(section: Section<'_>) -> XdpConfig {
         interfaces: section.list("interfaces"),
         instance: section.or("instance", "default".to_owned()),
         gro: section.or("gro", true),
+        flows: section.ranged("flows", FLOWS_MAX.into(), 1..u64::from(FLOWS_MAX_MAX) + 1) as u32,
     };
     if xdp.mode != XdpMode::Off && xdp.interfaces.is_empty() && !section.has("interfaces") {
         let reason = "no interface to attach to".to_owned();
