@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 #![expect(unreachable_pub, reason = "a binary: `pub` says what other modules use")]
 
+mod bench;
 mod contracts;
 mod demo;
 mod ebpf;
 mod http;
+mod peers;
 mod setup;
 mod sh;
 mod test;
@@ -19,6 +21,7 @@ const USAGE: &str = "\
 cargo xtask <chore>
 
   demo   [--json] [--keep] [--unprivileged]   set up, then relay, count and settle real traffic
+  bench  [--plan quick|full|sla] [--help]     set up, then measure the relay beside its baselines
   test   [--skip-demo]                        set up, then every check and test
   setup                                       only the set-up of the two above
   ebpf   build | check | verify               the kernel object: rebuild, compare, load
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     };
     let done = match chore {
         "demo" => demo::run(rest),
+        "bench" => bench::run(rest),
         "test" => test::run(rest),
         "setup" => setup::run(setup::Need::all()),
         "ebpf" => ebpf::run(rest),
