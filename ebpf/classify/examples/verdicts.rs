@@ -10,7 +10,6 @@
 //! which way a change went, not what it costs there: `weir doctor --measure` does.
 
 #[path = "../tests/frames/mod.rs"]
-#[expect(dead_code, reason = "an example needs some of what the tests need")]
 mod frames;
 
 use std::hint::black_box;
