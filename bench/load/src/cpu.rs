@@ -35,13 +35,18 @@ impl Reading {
         let ran = (now.ran - self.ran).as_secs_f64() / wall;
         let waited = (now.waited - self.waited).as_secs_f64() / wall;
         report.generator_cpu_ns = (now.process - self.process).as_nanos() as u64;
-        report.generator_limited = ran + waited > BUSY_MAX;
+        report.generator_limited = is_limit(ran, waited);
         report.notes.push(format!(
             "generator: {:.0} % running, {:.0} % waiting for its CPU",
             100.0 * ran,
             100.0 * waited,
         ));
     }
+}
+
+/// Whether a thread that ran and waited for its CPU for these parts of the time had none to spare.
+fn is_limit(ran: f64, waited: f64) -> bool {
+    ran + waited > BUSY_MAX
 }
 
 /// Time on a CPU and time waiting for one, of a thread (Documentation/scheduler/sched-stats.rst).
@@ -58,16 +63,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_thread_is_the_limit_and_a_sleeping_one_is_not() {
-        let (mut busy, mut idle) = (Report::default(), Report::default());
+    fn what_a_thread_used_is_charged_and_sleep_is_not() {
+        let mut busy = Report::default();
+        let used = Duration::from_millis(50);
         let start = Reading::now();
-        while start.at.elapsed() < Duration::from_millis(50) {}
+        let before = weir_io::affinity::thread_cpu_time();
+        while weir_io::affinity::thread_cpu_time() - before < used {}
         start.charge(&mut busy);
-        assert!(busy.generator_limited, "{:?}", busy.notes);
-        assert!(busy.generator_cpu_ns > 0);
-        let start = Reading::now();
-        std::thread::sleep(Duration::from_millis(50));
-        start.charge(&mut idle);
-        assert!(!idle.generator_limited, "{:?}", idle.notes);
+        // The kernel brings the times of a running thread up to date at its ticks.
+        let tick = Duration::from_millis(10);
+        assert!(u128::from(busy.generator_cpu_ns) >= (used - tick).as_nanos(), "{busy:?}");
+        let (ran, _) = schedstat("/proc/thread-self/schedstat".as_ref());
+        std::thread::sleep(used);
+        let (after, _) = schedstat("/proc/thread-self/schedstat".as_ref());
+        assert!(after - ran < used / 2 + tick);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_its_cpu_has_none_to_spare() {
+        assert!(is_limit(0.95, 0.0) && is_limit(0.5, 0.45));
+        assert!(!is_limit(0.5, 0.3));
     }
 }

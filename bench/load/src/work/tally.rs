@@ -20,7 +20,7 @@ pub(crate) struct Latencies {
 
 impl Latencies {
     pub(crate) fn new() -> Latencies {
-        let ns = Histogram::new_with_bounds(100, 60_000_000_000, 3).expect("sensible bounds");
+        let ns = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("sensible bounds");
         Latencies { ns }
     }
 
