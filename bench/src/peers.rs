@@ -25,6 +25,7 @@ mod config;
 mod listening;
 mod programs;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -72,6 +73,12 @@ pub struct Place<'a> {
     pub listen: SocketAddr,
     /// A command that starts a program there: in that namespace, on those CPUs.
     pub command: &'a dyn Fn(&Path) -> Command,
+}
+
+impl fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 /// A running peer. Dropping it ends both halves.
