@@ -30,6 +30,7 @@ pub mod xsk;
 
 mod addr;
 mod cmsg;
+mod ebb;
 mod egress;
 mod errno;
 mod message;

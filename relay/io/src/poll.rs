@@ -14,6 +14,7 @@ use weir_core::port::{EgressError, EgressEvent, EgressId, EgressOp};
 use weir_core::port::{FlowHook, Handler, Io, Transmit};
 
 use crate::config::{IoConfig, IoStats, REPORT_WITHIN};
+use crate::ebb::Ebb;
 use crate::egress::{Flow, Opener, Table};
 use crate::errno::{egress_error, from_io};
 use crate::error::Error;
@@ -49,6 +50,7 @@ pub struct Poll {
     reports: Vec<EgressEvent<'static>>,
     events_per_turn: usize,
     spin: Spin,
+    ebb: Ebb,
     stats: IoStats,
 }
 
@@ -95,6 +97,7 @@ impl Poll {
             reports: Vec::new(),
             events_per_turn: config.events_per_turn,
             spin: Spin::new(config.spin),
+            ebb: Ebb::default(),
             stats: IoStats::default(),
         })
     }
@@ -342,6 +345,9 @@ impl Io for Poll {
         }
         self.flush_ready(now, handler);
         self.spin.woke(now, self.stats.rx_bytes());
+        if self.ebb.turned(now, self.stats.rx_bytes()).is_some() {
+            self.pool.shrink();
+        }
         Ok(now)
     }
 }
@@ -352,7 +358,7 @@ impl Poll {
     fn wait(&mut self, deadline: Option<Instant>) -> io::Result<(usize, Instant)> {
         let mut now = Instant::now();
         let soon = (!self.reports.is_empty()).then(|| now + REPORT_WITHIN);
-        let deadline = soon.into_iter().chain(deadline).min();
+        let deadline = [soon, deadline, self.ebb.due()].into_iter().flatten().min();
         let is_due = |now| deadline.is_some_and(|deadline| deadline <= now);
         if !self.ready.is_empty() || is_due(now) {
             return Ok((self.look(Some(Duration::ZERO))?, Instant::now()));

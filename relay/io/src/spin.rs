@@ -81,9 +81,15 @@ impl Spin {
 
     /// The turn woke up at `now` and was handed what had come; `received` bytes in all so far.
     pub(crate) fn woke(&mut self, now: Instant, received: u64) {
-        self.is_fresh = received != self.received;
-        self.received = received;
+        self.is_fresh = false;
         self.woke = Some(now);
+        self.received(received);
+    }
+
+    /// More may have come since, from elsewhere than the backend's own sockets.
+    pub(crate) fn received(&mut self, received: u64) {
+        self.is_fresh |= received != self.received;
+        self.received = received;
     }
 }
 

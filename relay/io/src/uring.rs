@@ -37,6 +37,7 @@ use weir_core::port::{EgressError, EgressEvent, EgressId, EgressOp};
 use weir_core::port::{FlowHook, Handler, Io, Transmit};
 
 use crate::config::{IoConfig, IoStats, REPORT_WITHIN};
+use crate::ebb::{Ebb, Tide};
 use crate::egress::{Flow, Opener, Table};
 use crate::errno::from_io;
 use crate::error::Error;
@@ -101,6 +102,7 @@ pub struct Uring {
     overflowing: bool,
     events_per_turn: usize,
     spin: Spin,
+    ebb: Ebb,
     /// Descriptors whose readiness ends a wait, and whether their poll runs.
     watched: Vec<(RawFd, bool)>,
     stats: IoStats,
@@ -194,6 +196,7 @@ impl Uring {
             overflowing: false,
             events_per_turn: config.events_per_turn.max(1),
             spin: Spin::new(config.spin),
+            ebb: Ebb::default(),
             watched: Vec::new(),
             stats: IoStats::default(),
         })
@@ -465,6 +468,7 @@ impl Io for Uring {
         self.client_buffers.publish();
         self.target_buffers.publish();
         self.spin.woke(now, self.stats.rx_bytes());
+        self.tidy(now);
         Ok(now)
     }
 }
@@ -475,7 +479,7 @@ impl Uring {
     fn wait(&mut self, want: usize, deadline: Option<Instant>) -> io::Result<Instant> {
         let mut now = Instant::now();
         let soon = mem::take(&mut self.report_soon).then(|| now + REPORT_WITHIN);
-        let deadline = soon.into_iter().chain(deadline).min();
+        let deadline = [soon, deadline, self.ebb.due()].into_iter().flatten().min();
         let is_due = |now| deadline.is_some_and(|deadline| deadline <= now);
         if !self.ready.is_empty() || is_due(now) {
             self.ring.enter(0, None)?;
@@ -497,6 +501,24 @@ impl Uring {
         }
         self.ring.enter(want, deadline.map(|at| at.saturating_duration_since(now)))?;
         Ok(Instant::now())
+    }
+
+    /// Whoever stands around this received more in this turn, and counted it.
+    pub(crate) fn received_more(&mut self) {
+        self.spin.received(self.stats.rx_bytes());
+    }
+
+    /// Gives memory back that isn't needed any more.
+    fn tidy(&mut self, now: Instant) {
+        let Some(tide) = self.ebb.turned(now, self.stats.rx_bytes()) else { return };
+        self.pool.shrink();
+        if tide == Tide::Calm && self.ring.is_drained() {
+            // SAFETY: all completions were handled in this turn or before.
+            unsafe {
+                self.client_buffers.release();
+                self.target_buffers.release();
+            }
+        }
     }
 
     /// Counts the times that the completion queue started to overflow.

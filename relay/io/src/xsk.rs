@@ -305,6 +305,7 @@ impl Io for Xsk {
         self.neighbours.allow_questions();
         self.deliver(now, handler);
         let drained = self.receive(now, handler);
+        self.inner.received_more();
         self.end_exits(drained);
         self.deliver(now, handler);
         if self.inner.stats().turns.is_multiple_of(LOOK_AT_DROPS) {

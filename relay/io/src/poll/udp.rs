@@ -163,6 +163,11 @@ impl Udp {
                     let segment_size =
                         cmsg::parse(received.control).segment_size.unwrap_or(train.len());
                     deliver(EgressEvent::UdpReceived { id, train, segment_size });
+                    if train.len() <= segment_size {
+                        // Most likely the only one: epoll says if it wasn't, which is cheaper
+                        // than asking each of many sockets.
+                        return;
+                    }
                 }
                 Err(libc::EAGAIN | libc::EINTR) => return,
                 Err(errno) => {

@@ -163,6 +163,20 @@ impl BufferGroup {
         self.publish_tail();
     }
 
+    /// Gives the memory of all buffers back to the system; they have it again when they are
+    /// written to.
+    ///
+    /// # Safety
+    /// No completion that names a buffer is unhandled: its contents would be lost. What the kernel
+    /// has not filled yet has no contents, and it fills buffers only when this thread enters it.
+    pub(super) unsafe fn release(&mut self) {
+        let bytes = usize::from(self.active) * BUFFER_BYTES;
+        // SAFETY: within the mapping, page aligned at its start. Advice has no safe form.
+        unsafe {
+            libc::madvise(self.base.add(self.buffers).as_ptr().cast(), bytes, libc::MADV_DONTNEED);
+        }
+    }
+
     /// Keeps the mapping for ever, for when the kernel may still write to it.
     pub(super) fn leak(&mut self) {
         self.length = 0;
@@ -274,6 +288,37 @@ mod tests {
         assert_eq!(group.spare.len(), 120);
         turn(&mut group, 8, 1200, true);
         assert_eq!((group.rotating, group.active), (16, 128), "spare buffers come first");
+    }
+
+    /// Pages of the buffers that are in memory.
+    fn resident(group: &BufferGroup) -> usize {
+        let bytes = usize::from(group.cap) * BUFFER_BYTES;
+        let mut pages = vec![0u8; bytes.div_ceil(4096)];
+        // SAFETY: `pages` has a byte for each page of the range, which is mapped.
+        let result = unsafe {
+            let start = group.base.add(group.buffers).as_ptr();
+            libc::mincore(start.cast(), bytes, pages.as_mut_ptr())
+        };
+        assert_eq!(result, 0);
+        pages.iter().filter(|page| **page & 1 != 0).count()
+    }
+
+    #[test]
+    fn memory_goes_back_and_comes_again() {
+        let Some((_ring, mut group)) = group(16) else {
+            return eprintln!("SKIP: io_uring is refused");
+        };
+        for _ in 0..2 {
+            for buffer in 0..8 {
+                // SAFETY: the kernel has nothing to write to these buffers.
+                unsafe { group.at(buffer).write_bytes(7, 10_000) };
+            }
+            assert!(resident(&group) >= 16);
+            assert_eq!(group.received(7, 10_000), [7; 10_000]);
+            // SAFETY: there are no completions.
+            unsafe { group.release() };
+            assert_eq!(resident(&group), 0);
+        }
     }
 
     #[test]

@@ -248,6 +248,11 @@ impl Ring {
         }
     }
 
+    /// True if no completion waits to be taken.
+    pub(super) fn is_drained(&mut self) -> bool {
+        self.uring.completion().is_empty() && !self.overflowed()
+    }
+
     /// True if the kernel keeps completions that did not fit the queue.
     pub(super) fn overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()

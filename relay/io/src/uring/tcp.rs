@@ -12,9 +12,11 @@ use super::receive::POLL_FIRST;
 use super::ring::Completion;
 use super::sends::Purpose;
 use super::token::Token;
+use super::transmit::DIRECT_BYTES;
 use super::{Kind, Uring};
 use crate::addr::RawAddress;
 use crate::egress::Backlog;
+use crate::errno::egress_error;
 use crate::message::Train;
 
 /// State of one connection.
@@ -116,6 +118,25 @@ impl Uring {
         if !tcp.connected || tcp.sending || !tcp.backlog.is_empty() || payload.is_empty() {
             tcp.backlog.push(&payload);
             return self.pool.give(payload);
+        }
+        if payload.len() >= DIRECT_BYTES {
+            let sent =
+                flow.socket().send_with_flags(&payload, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+            match sent.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+                Ok(bytes) => {
+                    tcp.backlog.push(&payload[bytes..]);
+                    self.stats.tcp_tx_bytes += bytes as u64;
+                    self.ready.push(EgressEvent::TcpSent { id, bytes });
+                }
+                Err(libc::EAGAIN | libc::EINTR) => tcp.backlog.push(&payload),
+                Err(errno) => {
+                    let error = egress_error(errno);
+                    egress.failed = Some(error);
+                    self.ready.push(EgressEvent::Failed { id, error });
+                }
+            }
+            self.pool.give(payload);
+            return self.pump(id);
         }
         let fd = Fd(flow.as_fd().as_raw_fd());
         let whole = Train::to_target(0, payload.len());

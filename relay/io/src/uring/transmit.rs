@@ -19,7 +19,7 @@ use crate::send::{Outcome, resend, send};
 /// Payloads of this size and more are sent by a system call at once instead of with the turn's
 /// submission: the call is cheap beside the payload, which is still in the cache, and so is the
 /// buffer when it is used again.
-const DIRECT_BYTES: usize = 16 << 10;
+pub(super) const DIRECT_BYTES: usize = 16 << 10;
 /// Sends never wait: see the module above.
 const SEND_FLAGS: u32 = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
 

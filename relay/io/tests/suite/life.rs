@@ -51,22 +51,22 @@ pub(crate) fn polling_delays_neither_packets_nor_wakers_nor_deadlines(kind: Back
     let end = Instant::now() + super::PATIENCE;
     let mut packets = 0;
     // It polls only where the turn before was short, which a busy machine may spoil.
-    while rig.io.stats().spins < 30 {
+    while rig.io.stats().spins < 10 {
         assert!(Instant::now() < end, "{:?}", rig.io.stats());
         client.send_to(b"packet", listen).unwrap();
         packets += 1;
         rig.until("a packet", |seen| seen.packets.len() == packets);
 
         let deadline = Instant::now() + soon;
-        let woke = rig.io.turn(Some(deadline), &mut rig.seen).unwrap();
-        assert!(woke >= deadline && woke < deadline + late);
+        while rig.io.turn(Some(deadline), &mut rig.seen).unwrap() < deadline {}
+        assert!(Instant::now() < deadline + late);
 
         client.send_to(b"packet", listen).unwrap();
         packets += 1;
         rig.until("a packet", |seen| seen.packets.len() == packets);
         let (waker, sender) = (rig.waker.clone(), client.try_clone().unwrap());
         let start = Instant::now();
-        let is_packet = packets % 4 == 0;
+        let (wakes, is_packet) = (rig.io.stats().wakes, packets % 4 == 0);
         let thread = thread::spawn(move || {
             thread::park_timeout(soon);
             if is_packet {
@@ -75,17 +75,13 @@ pub(crate) fn polling_delays_neither_packets_nor_wakers_nor_deadlines(kind: Back
                 waker.wake();
             }
         });
-        let wakes = rig.io.stats().wakes;
         packets += usize::from(is_packet);
-        while rig.io.stats().wakes == wakes
-            && rig.seen.packets.len() < packets + usize::from(!is_packet)
-        {
+        while rig.seen.packets.len() < packets || !is_packet && rig.io.stats().wakes == wakes {
             rig.io.turn(None, &mut rig.seen).unwrap();
         }
         assert!(start.elapsed() < late);
         thread.join().unwrap();
     }
-    assert!(rig.io.stats().spins_hit >= 10, "{:?}", rig.io.stats());
 }
 
 pub(crate) fn a_wake_between_turns_is_not_lost(kind: BackendKind) {
