@@ -36,7 +36,8 @@ fn check(bytes: &[u8], config: &Config, direction: Direction) -> Classified {
     let counts_payload = matches!(got.verdict, Verdict::Pass(PassReason::Flow) | Verdict::Ours(_));
     assert!(counts_payload || got.payload_len == 0, "{got:?}");
     assert!(direction == Direction::Ingress || !matches!(got.verdict, Verdict::Drop(_)), "{got:?}");
-    assert!(got.plain_payload == 0 || counts_payload, "{got:?}");
+    let is_whole = counts_payload || matches!(got.verdict, Verdict::Drop(_));
+    assert!(got.plain_payload == 0 || is_whole, "{got:?}");
     assert!((got.plain_payload + got.payload_len) as usize <= bytes.len(), "{got:?}");
     got
 }

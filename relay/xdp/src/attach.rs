@@ -101,12 +101,15 @@ fn try_ingress(
 pub(crate) fn egress(
     program: &mut SchedClassifier,
     interface: &Interface,
+    tcx: bool,
     notes: &mut Vec<String>,
 ) -> Result<(SchedClassifierLink, Egress)> {
-    let tcx = TcAttachOptions::TcxOrder(LinkOrder::default());
-    match try_egress(program, interface, tcx) {
-        Ok(link) => return Ok((link, Egress::Tcx)),
-        Err(cause) => notes.push(format!("tcx: {cause}")),
+    if tcx {
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        match try_egress(program, interface, options) {
+            Ok(link) => return Ok((link, Egress::Tcx)),
+            Err(cause) => notes.push(format!("tcx: {cause}")),
+        }
     }
     clsact(program, interface).map(|link| (link, Egress::Clsact)).map_err(|cause| {
         XdpError::Attach {

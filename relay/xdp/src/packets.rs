@@ -30,6 +30,9 @@ pub struct Options {
     pub flows_max: u32,
     /// Turn GRO on where native XDP runs and GRO is off, until the programs are detached.
     pub gro: bool,
+    /// Attach the tc program by tcx where the kernel has it. Without, as before Linux 6.6, it is a
+    /// filter on the clsact qdisc.
+    pub tcx: bool,
     /// Longest frame that goes to an AF_XDP socket, in bytes; `None`: no packet does. Redirecting
     /// begins for a queue when it gets a socket: see [`Packets::xsks`].
     pub redirect_len_max: Option<u32>,
@@ -72,6 +75,7 @@ impl Default for Options {
             listen: Vec::new(),
             flows_max: FLOWS_MAX,
             gro: true,
+            tcx: true,
             redirect_len_max: None,
         }
     }
@@ -91,7 +95,7 @@ impl Packets {
         programs.configure(&options.listen)?;
         programs.redirect(&indices, options.redirect_len_max)?;
         let dir = PinDir::create(&options.instance)?;
-        let mut packets = Self::attach(programs, dir, &interfaces, options.mode)?;
+        let mut packets = Self::attach(programs, dir, &interfaces, options)?;
         packets.indices = indices;
         if options.gro {
             packets.turn_gro_on();
@@ -103,12 +107,12 @@ impl Packets {
         mut programs: Programs,
         dir: PinDir,
         interfaces: &[Interface],
-        mode: WantedMode,
+        options: &Options,
     ) -> Result<Self> {
         let attached = dir.pin(&programs).and_then(|()| {
             interfaces
                 .iter()
-                .map(|interface| attach_one(&mut programs, interface, mode))
+                .map(|interface| attach_one(&mut programs, interface, options))
                 .collect::<Result<Vec<_>>>()
         });
         match attached.and_then(|attached| Ok((attached, programs.steering()?))) {
@@ -203,12 +207,13 @@ pub fn probe() -> Result<()> {
 fn attach_one(
     programs: &mut Programs,
     interface: &Interface,
-    mode: WantedMode,
+    options: &Options,
 ) -> Result<(Links, Attachment)> {
     let mut notes = Vec::new();
-
-    let (egress_link, egress) = attach::egress(programs.egress()?, interface, &mut notes)?;
-    let (ingress_link, mode) = attach::ingress(programs.ingress()?, interface, mode, &mut notes)?;
+    let (egress_link, egress) =
+        attach::egress(programs.egress()?, interface, options.tcx, &mut notes)?;
+    let (ingress_link, mode) =
+        attach::ingress(programs.ingress()?, interface, options.mode, &mut notes)?;
     let attachment = Attachment { interface: interface.name.clone(), mode, egress, notes };
     Ok((Links::new(ingress_link, egress_link), attachment))
 }

@@ -5,7 +5,8 @@ mod lab;
 
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
 use lab::{Lab, RELAY_IF, RELAY4, RELAY6, TARGET4, TARGET6, at};
@@ -84,6 +85,68 @@ fn a_veth_gets_native_xdp_and_tcx() {
     assert!(packets.attachments()[0].notes.is_empty());
     assert!(!lab.relay(|| gro(RELAY_IF)).expect("ask for GRO"));
     lab.relay(|| packets.stop()).expect("stop");
+}
+
+/// Linux before 6.6 has no tcx. The filter that takes its place outlives a killed process, goes on
+/// with nobody to read its counts, and gives way to the next start.
+#[test]
+fn a_filter_on_clsact_takes_the_place_of_tcx() {
+    const CHILD: &str = "WXDP_CLSACT_CHILD";
+    if !common::privileged() {
+        return;
+    }
+    let with_filter = |instance: String| Options {
+        instance,
+        tcx: false,
+        gro: false,
+        ..options("clsact", &[RELAY_IF])
+    };
+    if let Ok(instance) = std::env::var(CHILD) {
+        // The process to be killed: this test again, in the namespace of the lab.
+        let _packets = Packets::start(&with_filter(instance)).expect("start");
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let lab = Lab::new();
+    let options = with_filter(lab::instance("clsact"));
+    let filters = || {
+        let output = lab.relay(|| {
+            Command::new("tc").args(["filter", "show", "dev", RELAY_IF, "egress"]).output()
+        });
+        String::from_utf8(output.expect("iproute2").stdout).expect("text")
+    };
+    let mut child = lab.relay(|| {
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        command.args(["--exact", "a_filter_on_clsact_takes_the_place_of_tcx"]);
+        command.env(CHILD, &options.instance).spawn().expect("child")
+    });
+    let deadline = Instant::now() + Duration::from_secs(50);
+    while !pins(&options).join("weir_flows").exists() || !filters().contains("weir_egress") {
+        assert!(Instant::now() < deadline, "the child doesn't attach");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    assert!(filters().contains("weir_egress"), "a filter outlives its process");
+    let leftover = recover(&options.instance).expect("recover").expect("there is something");
+    leftover.discard().expect("discard");
+
+    let packets = lab.relay(|| Packets::start(&options)).expect("start");
+    let attachment = &packets.attachments()[0];
+    assert_eq!((attachment.mode, attachment.egress), (Mode::Native, Egress::Clsact));
+    assert_eq!(filters().matches("direct-action").count(), 1, "{}", filters());
+    let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
+    let local = exit.local_addr().expect("bound");
+    let flow = Flow { protocol: Protocol::Udp, local, remote: at(TARGET4, 9) };
+    packets.flows().insert(&flow).expect("insert");
+    for len in [0, 1, 1_200] {
+        exit.send_to(&vec![1; len], at(TARGET4, 9)).expect("send");
+    }
+    let egress = packets.flows().read(&flow).expect("read").expect("in the table").egress;
+    assert_eq!((egress.packets, egress.payload_bytes), (3, 1_201));
+    assert_eq!(egress.wire_bytes, 1_201 + 3 * (14 + 20 + 8));
+    lab.relay(|| packets.stop()).expect("stop");
+    assert!(!filters().contains("weir_egress"), "{}", filters());
 }
 
 #[test]
