@@ -88,6 +88,8 @@ pub struct IoConfig {
     pub socket_buffer_bytes: u64,
     /// How workers are chosen for a packet.
     pub steering: Steering,
+    /// How long to look for the next packet before sleeping; zero to sleep at once.
+    pub spin: Duration,
     pub xsk: XskConfig,
 }
 

@@ -76,7 +76,11 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
             ..ClientOptions::default()
         },
         backend: backend.0,
-        io: IoConfig { egress_sockets: config.limits.sockets, ..IoConfig::default() },
+        io: IoConfig {
+            egress_sockets: config.limits.sockets,
+            spin: config.io.spin,
+            ..IoConfig::default()
+        },
         xsk,
         steering: config.io.steering,
         key,
