@@ -93,6 +93,10 @@ pub struct QuicConfig {
     pub send_window: u64,
     /// Bytes of QUIC DATAGRAM frames that wait in a connection, per direction.
     pub datagram_buffer: usize,
+    /// Asks clients to acknowledge only every so many packets (draft-ietf-quic-ack-frequency), if
+    /// they know how: each ACK that isn't sent is a packet less to receive. `None` leaves it to
+    /// them, which is every other packet.
+    pub ack_every: Option<u32>,
     /// Let client addresses change (RFC 9000 section 9).
     pub migration: bool,
 }
@@ -110,6 +114,7 @@ impl Default for QuicConfig {
             receive_window: 16 << 20,
             send_window: 16 << 20,
             datagram_buffer: 1 << 20,
+            ack_every: Some(10),
             migration: true,
         }
     }

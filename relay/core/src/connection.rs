@@ -9,6 +9,7 @@ use weir_proto::H3Code;
 
 use crate::admission::Source;
 use crate::core::Core;
+use crate::deficit::Deficit;
 use crate::timers::{Due, TimerId};
 
 mod capsules;
@@ -22,6 +23,7 @@ mod streams;
 mod tcp;
 mod uni;
 
+use datagrams::AHEAD_MIN;
 use early::Early;
 use request::Request;
 use session::Session;
@@ -52,6 +54,10 @@ pub(crate) struct Connection {
     early: Early,
     /// UDP tunnels with something for the client, in the order of their turns.
     downlink: VecDeque<usize>,
+    /// Bytes of QUIC DATAGRAM frames that may wait in QUIC, out of the tunnels' hands.
+    ahead: usize,
+    /// Bytes that it may still send in its turn.
+    deficit: Deficit,
     /// Where the last HTTP Datagram went: a train is mostly for one tunnel.
     last_route: Option<(StreamId, usize)>,
 }
@@ -84,6 +90,8 @@ impl Connection {
             stranger_bytes: 0,
             early: Early::default(),
             downlink: VecDeque::new(),
+            ahead: AHEAD_MIN,
+            deficit: Deficit::default(),
             last_route: None,
         }
     }
@@ -99,6 +107,16 @@ impl Connection {
     /// Puts it on the list of those that may have something to send.
     pub(crate) fn touch(&mut self, dirty: &mut VecDeque<usize>) {
         if !std::mem::replace(&mut self.dirty, true) {
+            dirty.push_back(self.handle);
+        }
+    }
+
+    /// It has sent a train: keeps its place in line until its turn is used up.
+    pub(crate) fn sent_train(&mut self, bytes: usize, dirty: &mut VecDeque<usize>) {
+        self.dirty = true;
+        if self.deficit.spend(bytes) {
+            dirty.push_front(self.handle);
+        } else {
             dirty.push_back(self.handle);
         }
     }
@@ -176,6 +194,20 @@ impl Connection {
         self.touch(&mut core.dirty);
     }
 
+    /// Lets a client that uses what it has open more streams, up to the limit. Not all at once,
+    /// because QUIC reserves memory for each of them; and not for a stranger.
+    fn allow_more_requests(&mut self, core: &Core) {
+        let allowed = self.quic.max_concurrent_streams(Dir::Bi);
+        let most = u64::from(core.limits.requests_per_connection);
+        let open = self.quic.streams().remote_open_streams(Dir::Bi);
+        if self.sessions.is_empty() || allowed >= most || open * 2 < allowed {
+            return;
+        }
+        // At most 2^16, as was checked at the start.
+        let more = VarInt::from_u32((allowed * 2).min(most) as u32);
+        self.quic.set_max_concurrent_streams(Dir::Bi, more);
+    }
+
     fn connected(&mut self, core: &mut Core, now: Instant) {
         core.stats.connections_established += 1;
         core.stats.connections_handshaking -= 1;
@@ -219,6 +251,7 @@ impl Connection {
                     self.requests_opened = self.requests_opened.max(id.index() + 1);
                     self.accept_request(core, id, now);
                 }
+                self.allow_more_requests(core);
             }
             StreamEvent::Opened { dir: Dir::Uni } => {
                 while let Some(id) = self.quic.streams().accept(Dir::Uni) {

@@ -188,6 +188,15 @@ impl Core {
         }
     }
 
+    /// A tunnel handed something over for its socket: keeps its place in line until its turn is
+    /// used up.
+    pub(crate) fn keep_turn(&mut self, key: usize, bytes: usize) {
+        if let Some(tunnel) = self.tunnels.get_mut(key) {
+            let first = tunnel.deficit.spend(bytes);
+            self.egress.stay_ready(key, &mut tunnel.ready, first);
+        }
+    }
+
     /// Whether a tunnel's payer has used up what is covered; remembers the tunnel if so.
     pub(crate) fn is_out_of_credit(&mut self, key: usize) -> bool {
         let tunnel = &mut self.tunnels[key];

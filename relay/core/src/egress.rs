@@ -86,6 +86,18 @@ impl Egress {
         }
     }
 
+    /// The same for the tunnel whose turn it is, which isn't over if `first`.
+    pub(crate) fn stay_ready(&mut self, tunnel: usize, queued: &mut bool, first: bool) {
+        if std::mem::replace(queued, true) {
+            return;
+        }
+        if first {
+            self.ready.push_front(tunnel);
+        } else {
+            self.ready.push_back(tunnel);
+        }
+    }
+
     /// The next tunnel in turn; the caller clears its mark.
     pub(crate) fn next_ready(&mut self) -> Option<usize> {
         self.ready.pop_front()

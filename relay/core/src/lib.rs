@@ -22,6 +22,7 @@ pub mod config;
 mod connection;
 pub mod control;
 mod core;
+mod deficit;
 mod egress;
 mod engine;
 mod error;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quinn_proto::congestion::{BbrConfig, CubicConfig, NewRenoConfig};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{
-    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
+    TransportConfig, VarInt,
 };
 use ring::{hkdf, hmac};
 
@@ -26,9 +27,19 @@ pub(crate) const CLIENT_TRAIN_BYTES: usize = 65_507;
 /// Anybody may fill it and then just stay, so it must not be the window of a tunnel.
 const RECEIVE_WINDOW_BEFORE_LOGIN: u32 = 64 << 10;
 
-/// A QUIC DATAGRAM waits in the connection only until the next train is built: enough for two
-/// trains. Queueing happens in the tunnels, where it is fair and bounded per tunnel.
-const DATAGRAM_SEND_BUFFER: usize = 128 << 10;
+/// Never the limit: the connection decides how much waits in QUIC (`Connection::adapt`).
+/// Queueing happens in the tunnels, where it is fair and bounded per tunnel.
+pub(crate) const DATAGRAM_SEND_BUFFER: usize = 1 << 20;
+
+/// What quinn-proto counts for a queued QUIC DATAGRAM besides its payload.
+pub(crate) const DATAGRAM_RECORD: usize = size_of::<bytes::Bytes>();
+
+/// Gaps that a client reports at once rather than with its next ACK: what loss detection waits for.
+const ACK_REORDERING: u32 = 3;
+
+/// Request streams that a client may have open at first. quinn-proto keeps an entry for each that
+/// may be opened, used or not: 256 of them are 17 KiB and a tenth of a handshake's work.
+const REQUESTS_AT_FIRST: u32 = 16;
 
 pub(crate) fn endpoint_config(config: &EngineConfig) -> Result<EndpointConfig, Error> {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &config.keys.reset);
@@ -81,7 +92,7 @@ fn transport(config: &EngineConfig) -> Result<TransportConfig, Error> {
 
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(requests))
+        .max_concurrent_bidi_streams(VarInt::from_u32(requests.min(REQUESTS_AT_FIRST)))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(quic.keep_alive)
@@ -95,7 +106,14 @@ fn transport(config: &EngineConfig) -> Result<TransportConfig, Error> {
         .receive_window(VarInt::from_u32(quic.receive_window.min(RECEIVE_WINDOW_BEFORE_LOGIN)))
         .send_window(quic.send_window)
         .datagram_receive_buffer_size(Some(quic.datagram_buffer))
-        .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER);
+        .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER)
+        .ack_frequency_config(quic.ack_every.map(|packets| {
+            let mut frequency = AckFrequencyConfig::default();
+            frequency
+                .ack_eliciting_threshold(VarInt::from_u32(packets.saturating_sub(1)))
+                .reordering_threshold(VarInt::from_u32(ACK_REORDERING));
+            frequency
+        }));
     match quic.congestion_control {
         CongestionControl::Cubic => {
             transport.congestion_controller_factory(Arc::new(CubicConfig::default()))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quinn_proto::StreamId;
 
 use crate::control::QueryId;
+use crate::deficit::Deficit;
 use crate::egress::Egress;
 use crate::grants::Grant;
 use crate::meter::Meter;
@@ -38,6 +39,8 @@ pub(crate) struct Tunnel {
     pub(crate) ready: bool,
     /// Whether it is on the list of those that wait for credit.
     pub(crate) out_of_credit: bool,
+    /// Bytes that it may still hand over in its turn.
+    pub(crate) deficit: Deficit,
     pub(crate) traffic: Traffic,
 }
 
@@ -117,6 +120,7 @@ impl Tunnel {
             timer,
             ready: false,
             out_of_credit: false,
+            deficit: Deficit::default(),
             traffic,
         }
     }

@@ -228,19 +228,52 @@ fn field_sections_in_the_making_are_bounded_without_a_credential() {
     // HEADERS of 16,000 bytes, all but the last.
     let mut frame = vec![0x01, 0x7e, 0x80];
     frame.resize(3 + 15_999, 0);
-    for _ in 0..32 {
-        let id = world.client(client).raw_stream(false);
-        world.client(client).send_raw(id, &frame);
-    }
+    send_on_streams(&mut world, client, 8, &frame);
+    send_on_streams(&mut world, client, 8, &frame);
+    send_on_streams(&mut world, client, 8, &frame);
     expect_close(&mut world, client, EXCESSIVE_LOAD);
     let known = world.connect(ClientOptions::default());
     open_udp(&mut world, known);
-    for _ in 0..32 {
-        let id = world.client(known).raw_stream(false);
-        world.client(known).send_raw(id, &frame);
+    for _ in 0..4 {
+        send_on_streams(&mut world, known, 8, &frame);
+    }
+    assert!(world.client(known).closed.is_none());
+}
+
+/// Begins so many requests, and gives them up when they have arrived: there is room for more then.
+fn send_on_streams(world: &mut World, client: ClientId, count: usize, bytes: &[u8]) {
+    let begin = |world: &mut World| {
+        let id = world.client(client).raw_stream(false);
+        world.client(client).send_raw(id, bytes);
+        id
+    };
+    let ids: Vec<_> = (0..count).map(|_| begin(world)).collect();
+    world.run_for(Duration::from_millis(500));
+    ids.into_iter().for_each(|id| world.client(client).reset(id, 0x10c));
+    world.run_for(Duration::from_millis(100));
+}
+
+#[test]
+fn a_client_that_uses_its_requests_gets_more_up_to_the_limit() {
+    let (mut world, client) = world(14, TcpTarget::Echo);
+    let mut open = 0;
+    while open < 256 {
+        open_udp(&mut world, client);
+        open += 1;
+    }
+    assert!(world.client(client).quic.streams().open(quinn_proto::Dir::Bi).is_none());
+    assert_eq!(world.engine.stats().tunnels_udp_open, 256);
+}
+
+#[test]
+fn a_stranger_gets_no_more_requests() {
+    let (mut world, client) = world(15, TcpTarget::Echo);
+    for _ in 0..16 {
+        let id = world.client(client).raw_stream(false);
+        world.client(client).send_raw(id, &[0x01]);
     }
     world.run_for(Duration::from_secs(1));
-    assert!(world.client(known).closed.is_none());
+    assert!(world.client(client).quic.streams().open(quinn_proto::Dir::Bi).is_none());
 }
 
 #[test]

@@ -60,6 +60,7 @@ impl Storm {
             jitter: Duration::from_millis(rng.below(10)),
             loss_percent: rng.below(8),
             mtu: [1472, 1400][rng.below(2) as usize],
+            bottleneck: None,
         };
         world.io.buffers = [1, 4, 64][rng.below(3) as usize];
         let delay = Duration::from_millis(rng.below(20));

@@ -67,6 +67,8 @@ pub struct SimIo {
     /// Buffers in the pool; they come back at the next turn.
     pub buffers: usize,
     in_flight: usize,
+    /// When the bottleneck is free.
+    free_at: Instant,
     pool: Vec<Vec<u8>>,
     next_port: u16,
 }
@@ -91,6 +93,7 @@ impl SimIo {
             flows: Vec::new(),
             buffers: 64,
             in_flight: 0,
+            free_at: now,
             pool: Vec::new(),
             next_port: 20_000,
         }
@@ -334,7 +337,13 @@ impl Io for SimIo {
         let size = transmit.segment_size.unwrap_or(buffer.len());
         assert!(buffer.len().div_ceil(size) <= MAX_TRAIN_SEGMENTS);
         for packet in buffer.chunks(size) {
-            if let Some(delay) = self.link.carry(&mut self.rng, packet.len()) {
+            let queued = match &self.link.bottleneck {
+                Some(link) => link.carry(&mut self.free_at, self.now, packet.len()),
+                None => Some(Duration::ZERO),
+            };
+            let carried = self.link.carry(&mut self.rng, packet.len());
+            if let (Some(queued), Some(delay)) = (queued, carried) {
+                let delay = queued + delay;
                 self.to_clients.push(self.now + delay, (transmit.destination, packet.to_vec()));
             }
         }

@@ -23,7 +23,7 @@ pub mod world;
 pub use client::{Client, ClientOptions, Stream};
 pub use config::{GRANT_TOKEN, relay_config};
 pub use dns::Name;
-pub use network::Link;
+pub use network::{Bottleneck, Link};
 pub use tcp::TcpTarget;
 pub use udp::UdpTarget;
 pub use world::{ClientId, World};

@@ -15,11 +15,40 @@ pub struct Link {
     pub loss_percent: u64,
     /// Longer UDP payloads are lost.
     pub mtu: usize,
+    /// Where the path to the clients is narrowest; `None` is as wide as needed.
+    pub bottleneck: Option<Bottleneck>,
+}
+
+/// A link that packets queue for, in front of a queue that drops what doesn't fit.
+#[derive(Clone, Copy, Debug)]
+pub struct Bottleneck {
+    pub bytes_per_second: u64,
+    /// The longest wait; what would wait longer is lost.
+    pub queue: Duration,
+}
+
+impl Bottleneck {
+    /// When a packet that arrives now is through, given when the link is free; `None` when it is
+    /// lost.
+    pub fn carry(&self, free_at: &mut Instant, now: Instant, len: usize) -> Option<Duration> {
+        let start = now.max(*free_at);
+        if start - now > self.queue {
+            return None;
+        }
+        *free_at = start + Duration::from_nanos(len as u64 * 1_000_000_000 / self.bytes_per_second);
+        Some(*free_at - now)
+    }
 }
 
 impl Default for Link {
     fn default() -> Self {
-        Link { delay: Duration::from_millis(5), jitter: Duration::ZERO, loss_percent: 0, mtu: 1472 }
+        Link {
+            delay: Duration::from_millis(5),
+            jitter: Duration::ZERO,
+            loss_percent: 0,
+            mtu: 1472,
+            bottleneck: None,
+        }
     }
 }
 

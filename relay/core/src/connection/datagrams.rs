@@ -12,6 +12,7 @@ use weir_proto::{Error, H3Code};
 use crate::core::Core;
 use crate::ledger::DropReason;
 use crate::meter::count_drop;
+use crate::quic::{CLIENT_TRAIN_BYTES, DATAGRAM_RECORD, DATAGRAM_SEND_BUFFER};
 use crate::tunnel::Traffic;
 use crate::tunnel::udp::Udp;
 
@@ -21,6 +22,13 @@ use super::request::Phase;
 /// Bytes that a tunnel may send before it is the next one's turn: eight full datagrams, so that
 /// trains stay trains, and a small tunnel waits for little.
 const QUANTUM: usize = 10_000;
+
+/// What may wait in QUIC of a connection that is held back by congestion control or pacing: about
+/// what pacing lets out at once. A payload that is there can't be overtaken by another tunnel's.
+pub(super) const AHEAD_MIN: usize = 12_000;
+
+/// The same for a connection that sends all it has: a train.
+const AHEAD_MAX: usize = CLIENT_TRAIN_BYTES;
 
 /// Capsules written ahead of what the stream takes; the rest waits in the tunnel's queue, where
 /// the oldest can be dropped.
@@ -126,7 +134,11 @@ impl Connection {
     /// Fills the connection's queue of QUIC DATAGRAM frames, or its streams, by deficit round
     /// robin over the tunnels.
     pub(crate) fn fill(&mut self, core: &mut Core, now: Instant) {
+        if self.downlink.is_empty() {
+            return;
+        }
         let quic_datagrams = self.datagram_payload_max();
+        let mut room = self.ahead.saturating_sub(self.waiting_in_quic());
         while let Some(&key) = self.downlink.front() {
             let Some(Traffic::Udp(udp)) = core.tunnels.get_mut(key).map(|t| &mut t.traffic) else {
                 self.downlink.pop_front();
@@ -144,15 +156,33 @@ impl Connection {
             }
             match quic_datagrams {
                 Some(max) => {
-                    let prefix = udp.prefix_len();
-                    if self.quic.datagrams().send_buffer_space() < prefix + len {
+                    let len = udp.prefix_len() + len;
+                    if room < len {
                         return;
                     }
+                    room -= len;
                     self.send_datagram(core, key, max);
                 }
                 None => self.send_capsule(core, key, now),
             }
         }
+    }
+
+    /// QUIC was asked for a train. What it lets wait grows as long as it sends everything, and
+    /// shrinks when it is held back: queues belong into the tunnels, where they are fair and where
+    /// the oldest can be dropped.
+    pub(crate) fn adapt(&mut self, sent: bool) {
+        match (sent, self.waiting_in_quic() == 0) {
+            (true, true) => self.ahead = (self.ahead * 2).min(AHEAD_MAX),
+            (false, false) => self.ahead = (self.ahead / 2).max(AHEAD_MIN),
+            _ => {}
+        }
+    }
+
+    /// Bytes of QUIC DATAGRAM frames that wait in QUIC; with each goes its record there.
+    fn waiting_in_quic(&mut self) -> usize {
+        (DATAGRAM_SEND_BUFFER - DATAGRAM_RECORD)
+            .saturating_sub(self.quic.datagrams().send_buffer_space())
     }
 
     fn send_datagram(&mut self, core: &mut Core, key: usize, max: usize) {

@@ -62,6 +62,7 @@ impl Connection {
             None => {
                 let id = core.new_session();
                 self.sessions.push(Session { id, grant: grant.id });
+                self.allow_more_requests(core);
                 id
             }
         };

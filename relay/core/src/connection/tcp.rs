@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
-use quinn_proto::StreamId;
-use weir_proto::h3::{DATA_HEADER_MAX_BYTES, FrameEvent, write_data_header};
+use quinn_proto::{ReadError, StreamId};
+use weir_proto::h3::{DATA_HEADER_MAX_BYTES, FrameDecoder, FrameEvent, write_data_header};
 use weir_proto::{Error, H3Code};
 
 use crate::core::Core;
@@ -14,7 +14,6 @@ use crate::tunnel::tcp::{Down, Up};
 
 use super::Connection;
 use super::request::Phase;
-use super::streams::{Read, read};
 
 /// How reading the request stream ended.
 enum Uplink {
@@ -155,27 +154,28 @@ impl Connection {
         buffer: &mut Vec<u8>,
     ) -> Result<Uplink, Error> {
         let Some(request) = self.requests.get_mut(&id) else { return Ok(Uplink::Paused) };
-        while buffer.len() < room {
-            let mut chunk = match std::mem::take(&mut request.rest) {
-                // What came with HEADERS is at most a packet, and the first to be read.
-                rest if !rest.is_empty() => rest,
-                _ => match read(&mut self.quic, id, room - buffer.len()) {
-                    Read::Data(chunk) => chunk,
-                    Read::Blocked | Read::Closed => return Ok(Uplink::Paused),
-                    Read::Finished => {
-                        request.decoder.finish()?;
-                        return Ok(Uplink::Ended);
-                    }
-                    Read::Reset => return Ok(Uplink::Cancelled),
-                },
-            };
-            while let Some(event) = request.decoder.decode(&mut chunk)? {
-                if let FrameEvent::Data(payload) = event {
-                    append(buffer, &payload);
-                }
+        // What came with HEADERS is at most a packet, and the first to be read.
+        append(&mut request.decoder, std::mem::take(&mut request.rest), buffer)?;
+        let mut stream = self.quic.recv_stream(id);
+        let Ok(mut chunks) = stream.read(true) else { return Ok(Uplink::Paused) };
+        let result = loop {
+            if buffer.len() >= room {
+                break Ok(Uplink::Paused);
             }
-        }
-        Ok(Uplink::Paused)
+            match chunks.next(room - buffer.len()) {
+                Ok(Some(chunk)) => {
+                    if let Err(error) = append(&mut request.decoder, chunk.bytes, buffer) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break request.decoder.finish().map(|()| Uplink::Ended),
+                Err(ReadError::Blocked) => break Ok(Uplink::Paused),
+                Err(ReadError::Reset(_)) => break Ok(Uplink::Cancelled),
+            }
+        };
+        // Whether a frame is to be sent needs no answer: the connection is asked anyway.
+        let _ = chunks.finalize();
+        result
     }
 
     /// The payer has paid: write what was held back.
@@ -191,6 +191,12 @@ impl Connection {
     }
 }
 
-fn append(buffer: &mut Vec<u8>, payload: &Bytes) {
-    buffer.extend_from_slice(payload);
+/// Copies the payload of DATA frames to where it leaves from.
+fn append(decoder: &mut FrameDecoder, mut chunk: Bytes, out: &mut Vec<u8>) -> Result<(), Error> {
+    while let Some(event) = decoder.decode(&mut chunk)? {
+        if let FrameEvent::Data(payload) = event {
+            out.extend_from_slice(&payload);
+        }
+    }
+    Ok(())
 }

@@ -27,9 +27,10 @@ impl Engine {
                 continue;
             }
             connection.fill(core, now);
-            if let Some(transmit) = connection.quic.poll_transmit(now, max, buffer) {
-                // To the end of the line: connections take turns by trains.
-                connection.touch(&mut core.dirty);
+            let transmit = connection.quic.poll_transmit(now, max, buffer);
+            connection.adapt(transmit.is_some());
+            if let Some(transmit) = transmit {
+                connection.sent_train(buffer.len(), &mut core.dirty);
                 let transmit = to_port(&transmit);
                 self.count_train(&transmit, buffer.len());
                 return Some(transmit);
@@ -67,8 +68,7 @@ impl Engine {
                 },
             };
             if op.is_some() {
-                // To the end of the line: tunnels take turns by operations.
-                self.core.mark_ready(key);
+                self.core.keep_turn(key, buffer.len());
                 return op;
             }
             // Reading may have ended the tunnel instead.
