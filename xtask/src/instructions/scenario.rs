@@ -50,15 +50,14 @@ const fn classifier(name: &'static str, args: &'static [&'static str]) -> Scenar
 
 /// The longest first, so that the threads end together.
 pub const SCENARIOS: &[Scenario] = &[
-    engine("engine-tcp-up", &["tcp-up", "4000", "10"]),
-    engine("engine-tcp-down", &["tcp-down", "4000", "10"]),
-    engine("engine-udp-scattered-up", &["udp-scattered-up", "2000", "5"]),
-    engine("engine-udp-up", &["udp-up", "6400", "30"]),
-    engine("engine-udp-down", &["udp-down", "6400", "30"]),
-    engine("engine-udp-64-up", &["udp-64-up", "6400", "20"]),
-    engine("engine-udp-64-down", &["udp-64-down", "6400", "20"]),
-    engine("engine-udp-up-lone", &["udp-up-lone", "1000", "100"]),
-    engine("engine-handshake", &["handshake", "10"]),
+    engine("engine-tcp-up", &["tcp-up", "2000", "10"]),
+    engine("engine-tcp-down", &["tcp-down", "2000", "10"]),
+    engine("engine-udp-up", &["udp-up", "3200", "20"]),
+    engine("engine-udp-down", &["udp-down", "3200", "20"]),
+    engine("engine-udp-64-up", &["udp-64-up", "3200", "10"]),
+    engine("engine-udp-64-down", &["udp-64-down", "3200", "10"]),
+    engine("engine-udp-up-lone", &["udp-up-lone", "500", "50"]),
+    engine("engine-handshake", &["handshake", "5"]),
     Scenario { name: "voucher-verify", program: VOUCHER, args: &["verify", "10"] },
     classifier("classify-flow-udp", &["flow-udp", "1000"]),
     classifier("classify-flow-udp6", &["flow-udp6", "1000"]),
