@@ -62,7 +62,8 @@ impl Table {
             bucket_mask: maps.buckets.entries_max() - 1,
             free: Mutex::new(VecDeque::new()),
         };
-        let free = (0..flows_max).filter(|slot| table.generation(*slot) % 2 == 0).collect();
+        let free =
+            (0..flows_max).filter(|slot| table.generation(*slot).is_multiple_of(2)).collect();
         Ok(Self { free: Mutex::new(free), ..table })
     }
 
@@ -150,7 +151,7 @@ impl Table {
         let mut entries = Vec::new();
         for slot in 0..self.flows_max() {
             let generation = self.generation(slot);
-            if generation % 2 == 0 {
+            if generation.is_multiple_of(2) {
                 continue;
             }
             let (key, counts) = (self.key(slot), self.counts(slot)?);
@@ -254,7 +255,7 @@ impl Table {
     /// Has the slot been this flow's all the time?
     fn holds(&self, slot: u32, generation: u32) -> bool {
         std::sync::atomic::fence(Acquire);
-        generation % 2 == 1 && self.generation(slot) == generation
+        !generation.is_multiple_of(2) && self.generation(slot) == generation
     }
 
     fn slot_half(&self, slot: u32, at: usize) -> &std::sync::atomic::AtomicU32 {
