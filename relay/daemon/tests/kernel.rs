@@ -39,7 +39,8 @@ impl Link {
         }
         let (relay, peer) = (&link.relay, &link.peer);
         let steps = format!(
-            "link add {relay} netns {relay} type veth peer name {peer} netns {peer}\n\
+            "link add {relay} netns {relay} numrxqueues 2 numtxqueues 2 type veth \
+             peer name {peer} netns {peer} numrxqueues 2 numtxqueues 2\n\
              -n {relay} addr add 10.78.0.1/24 dev {relay}\n-n {peer} addr add 10.78.0.2/24 dev {peer}\n\
              -n {relay} link set lo up\n-n {peer} link set lo up\n\
              -n {relay} link set {relay} up\n-n {peer} link set {peer} up"
@@ -57,12 +58,12 @@ impl Link {
     }
 
     /// A relay on this link; `name` tells its files from another's.
-    fn config(&self, dir: &Path, name: &str, port: u16) -> std::path::PathBuf {
+    fn config(&self, dir: &Path, name: &str, port: u16, backend: &str) -> std::path::PathBuf {
         let file = dir.join(format!("{name}.toml"));
         let text = format!(
             "[relay]\nworkers = 2\npin = false\nlisten = [\"10.78.0.1:{port}\"]\n\
              admin = \"127.0.0.1:{port}\"\nrun_dir = \"{}\"\n[tls]\nself_signed = true\n\
-             [xdp]\nmode = \"auto\"\ninterfaces = [\"{}\"]\ninstance = \"{}{name}\"\n\
+             [io]\nbackend = \"{backend}\"\n[xdp]\nmode = \"auto\"\ninterfaces = [\"{}\"]\ninstance = \"{}{name}\"\n\
              [exit]\nallow = [\"10.78.0.2/32\"]\n\
              [[grant]]\nname = \"lab\"\ntoken_sha256 = \"{}\"\n",
             dir.join(name).display(),
@@ -143,9 +144,19 @@ fn echoes(datagrams: u32, bytes: usize) -> Association {
 
 #[test]
 fn ledger_b_agrees_and_outlives_the_process() {
-    let Some(link) = Link::new("a") else { return };
+    ledger_b_agrees("a", "auto");
+}
+
+/// What AF_XDP sends passes no program of the kernel, and is counted all the same.
+#[test]
+fn ledger_b_agrees_for_frames_too() {
+    ledger_b_agrees("x", "xsk");
+}
+
+fn ledger_b_agrees(link: &str, backend: &str) {
+    let Some(link) = Link::new(link) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (file, log) = (link.config(dir.path(), "one", 4433), dir.path().join("log"));
+    let (file, log) = (link.config(dir.path(), "one", 4433, backend), dir.path().join("log"));
     let read_log = || std::fs::read_to_string(&log).unwrap_or_default();
     let start = || Ends(spawn_by(inside(&link.relay, env!("CARGO_BIN_EXE_weir")), &file, &log));
     let mut relay = start();
@@ -160,8 +171,9 @@ fn ledger_b_agrees_and_outlives_the_process() {
     assert_eq!(status["steering"]["kind"], "ebpf", "{log_text}");
 
     // A second relay must not replace the first one's program.
-    let other = link.config(dir.path(), "two", 4434);
-    let text = std::fs::read_to_string(&other).unwrap().replace("\"auto\"", "\"native\"");
+    let other = link.config(dir.path(), "two", 4434, "auto");
+    let text = std::fs::read_to_string(&other).unwrap();
+    let text = text.replace("mode = \"auto\"", "mode = \"native\"");
     std::fs::write(&other, text).unwrap();
     let output = inside(&link.relay, env!("CARGO_BIN_EXE_weir"))
         .args(["run", "-c"])
@@ -190,6 +202,13 @@ fn ledger_b_agrees_and_outlives_the_process() {
         assert_eq!(totals["a"][direction]["forwarded"]["bytes"], bytes, "{totals}");
         assert_eq!(totals["b"][direction]["payload_bytes"], bytes, "{totals}");
         assert_eq!(totals["b"][direction]["packets"], datagrams, "{totals}");
+    }
+
+    if backend == "xsk" {
+        assert_eq!(status["backend"]["kind"], "xsk");
+        let sockets = inside(&link.relay, "cat").arg("/proc/net/udp").output().unwrap();
+        let sockets = String::from_utf8(sockets.stdout).unwrap();
+        assert_eq!(sockets.lines().count(), 3, "two workers' and no tunnel's: {sockets}");
     }
 
     // Killed with the tunnel open: the next process finds both ledgers as they were.

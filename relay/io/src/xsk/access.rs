@@ -23,12 +23,15 @@ impl Xsk {
         let train = Train::to_client(transmit, payload.len());
         let source: Option<IpAddr> =
             transmit.src_ip.or_else(|| Some(listen.ip()).filter(|ip| !ip.is_unspecified()));
-        let hop = self.neighbours.hop(self.now, destination.ip(), source);
-        let Some(hop) = hop.filter(|hop| !self.devices[hop.device].channels.is_empty()) else {
+        let Some(hop) = self.neighbours.hop(self.now, destination.ip(), source) else {
             self.inner.stats_mut().xsk_kernel_sends += 1;
             return Err(payload);
         };
         let channels = &mut self.devices[hop.device].channels;
+        if channels.is_empty() {
+            // Another worker has this interface's queues.
+            return Err(payload);
+        }
         let place = usize::from(destination.port()) % channels.len();
         let channel = &mut channels[place];
         if !channel.zero_copy && train.datagrams(payload.len()) >= self.kernel_train {

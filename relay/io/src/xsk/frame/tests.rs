@@ -13,7 +13,8 @@ fn written(source: &str, destination: &str, ecn: Option<EcnCodepoint>, payload: 
     frame
 }
 
-/// A DNS query of 2 bytes, its checksums worked out by hand from RFC 791 and RFC 768.
+/// Byte by byte from RFC 894, RFC 791 and RFC 768; the checksums by the rule that all words sum up
+/// to ones.
 #[test]
 fn a_frame_is_what_the_rfcs_say() {
     let frame = written("192.0.2.1:1000", "198.51.100.2:53", None, &[0x12, 0x34]);
@@ -23,7 +24,7 @@ fn a_frame_is_what_the_rfcs_say() {
         &[192, 0, 2, 1, 198, 51, 100, 2][..],
         &[0x03, 0xE8, 0, 53, 0, 10, 0xAD, 0x2F, 0x12, 0x34][..],
     ];
-    // 4500+001e+0000+4000+4011+c000+0201+c633+6402 = 3 1167... folded below by the slow way.
+    // The plain way of RFC 1071, word by word.
     let words = |bytes: &[u8]| {
         let mut sum: u32 = bytes
             .chunks(2)
