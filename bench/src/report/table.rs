@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Outcome, Run};
-use crate::run::cell::{GENERATOR_LIMIT, NOISY};
+use crate::run::cell::{GENERATOR_LIMIT, LOSSY, NOISY};
 
 /// All scenarios in the order in which they ran, then what is to be known about the figures.
 pub fn render(run: &Run) -> String {
@@ -114,7 +114,7 @@ fn figures(text: &mut String, results: &[Outcome]) {
 
 /// Notes that change how a figure is to be read. That the host is noisy is said once, above.
 fn warnings(outcome: &Outcome) -> impl Iterator<Item = &String> {
-    const STARTS: [&str; 3] = [GENERATOR_LIMIT, "not measured", "a repeat failed"];
+    const STARTS: [&str; 4] = [GENERATOR_LIMIT, LOSSY, "not measured", "a repeat failed"];
     outcome.notes.iter().filter(|note| STARTS.iter().any(|start| note.starts_with(start)))
 }
 

@@ -50,6 +50,9 @@ pub struct Args {
     /// The process whose CPU time and memory are those of --peer
     #[arg(long, value_name = "PID", requires = "peer")]
     pub peer_pid: Option<u32>,
+    /// Everything on this host's loopback, without privileges: no XDP, no AF_XDP
+    #[arg(long)]
+    pub loopback: bool,
     /// Keep configurations and logs of every repeat there
     #[arg(long, value_name = "DIR")]
     pub keep_logs: Option<PathBuf>,

@@ -10,8 +10,10 @@ use super::repeat::Sample;
 /// `failures` is 0 if the test passed, 1 if not.
 pub(super) fn run(package: &str, target: &str) -> Result<Sample> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let output = Command::new(cargo)
-        .args(["test", "--release", "--locked", "-p", package, "--test", target])
+        .args(["test", "--release", "--locked", "--manifest-path", workspace, "-p", package])
+        .args(["--test", target])
         .output()
         .context("can't start cargo: run this by `cargo xtask bench`")?;
     let failed = !output.status.success();

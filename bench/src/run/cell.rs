@@ -12,6 +12,9 @@ use crate::stats::{Spread, median};
 /// A subject that failed so often without ever working isn't tried again.
 const FAILURES_MAX: usize = 2;
 
+/// From here on a run stands still more than it works.
+const LOST_PERCENT_MAX: f64 = 5.0;
+
 /// From here on a figure isn't the host's, but what its neighbours left over.
 const STEAL_PERCENT_MAX: f64 = 2.0;
 const OTHERS_PERCENT_MAX: f64 = 5.0;
@@ -89,6 +92,10 @@ impl Cell {
                 notes.push(format!("{NOISY}: {percent:.0} % of the CPU time went to {what}"));
             }
         }
+        let lost = median(&all(samples, |of| of.figures.get("lost_percent").copied()));
+        if let Some(percent) = lost.filter(|percent| *percent > LOST_PERCENT_MAX) {
+            notes.push(format!("{LOSSY}: {percent:.0} % of what was sent never came back"));
+        }
         if let Some(last) = samples.last() {
             notes.extend(last.notes.iter().cloned());
         }
@@ -98,6 +105,7 @@ impl Cell {
 
 /// How the warnings begin, so that the table can show them.
 pub const GENERATOR_LIMIT: &str = "the generator was the limit";
+pub const LOSSY: &str = "much was lost";
 pub const NOISY: &str = "noisy host";
 
 type Pick = fn(&Sample) -> f64;

@@ -13,12 +13,14 @@ use weir_load::spec::Latency;
 use super::scenario::{Kind, Scenario};
 use super::subject::{Bed, Subject};
 use super::target::Target;
+use super::xdp::Costs;
 
 /// What a repeat needs besides its subject.
 #[derive(Debug)]
 pub struct Ground<'a> {
     pub bed: Bed<'a>,
     pub target: &'a Target,
+    pub costs: Costs,
 }
 
 /// How one repeat is run.
@@ -27,6 +29,8 @@ pub struct Conditions<'a> {
     pub warmup: Duration,
     pub measure: Duration,
     pub seed: u64,
+    /// Which repeat it is, from 0.
+    pub round: usize,
     /// UDP datagrams per second of a paced scenario.
     pub per_s: f64,
     /// For its configuration and logs.
@@ -65,7 +69,7 @@ pub fn run(
         Kind::Idle { connections, tunnels_per_connection } => {
             idle::run(ground, *connections, *tunnels_per_connection, subject, conditions)
         }
-        Kind::Xdp(packet) => super::xdp::run(packet),
+        Kind::Xdp(packet) => ground.costs.sample(packet, conditions.round),
         Kind::Test { package, target } => super::cargo_test::run(package, target),
     }
 }

@@ -8,21 +8,52 @@ use anyhow::{Context, Result};
 /// `/proc/stat` counts in these, on every architecture (USER_HZ).
 const NS_PER_TICK: u64 = 10_000_000;
 
-/// User and system time of all threads of a process, in nanoseconds: the scheduler's exact sum.
-///
-/// # Errors
-/// When the process is gone.
-pub fn cpu_ns(pid: u32) -> Result<u64> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))
-        .with_context(|| format!("process {pid} is gone"))?;
-    let mut total = 0;
-    for thread in threads {
-        // A thread that ended in between takes its time with it; the relay's don't end.
-        let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        let ns = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-        total += ns.context("/proc/PID/task/TID/schedstat has another form")?;
+/// User and system time that a process has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// The scheduler's exact sum over the threads that live.
+    live_ns: u64,
+    /// All threads that ever lived, in ticks for each of user and system time.
+    ever_ns: u64,
+}
+
+/// How far two readings in ticks may be off.
+const TICKS_OFF_NS: u64 = 4 * NS_PER_TICK;
+
+impl CpuTime {
+    /// # Errors
+    /// When the process is gone.
+    pub fn of(pid: u32) -> Result<CpuTime> {
+        let gone = || format!("process {pid} is gone");
+        let mut live_ns = 0;
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).with_context(gone)? {
+            // One that ended in between is seen by the ticks.
+            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            let ns = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+            live_ns += ns.context("/proc/PID/task/TID/schedstat has another form")?;
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(gone)?;
+        let ticks = ticks(&stat).context("/proc/PID/stat has another form")?;
+        Ok(CpuTime { live_ns, ever_ns: ticks * NS_PER_TICK })
     }
-    Ok(total)
+
+    /// Nanoseconds between two readings. Exact unless threads ended with time on their account,
+    /// which only the ticks have: then to 40 ms.
+    pub fn since_ns(self, before: CpuTime) -> u64 {
+        let ever = self.ever_ns.saturating_sub(before.ever_ns);
+        match self.live_ns.checked_sub(before.live_ns) {
+            Some(live) if live + TICKS_OFF_NS >= ever => live,
+            _ => ever,
+        }
+    }
+}
+
+/// User and system time of `/proc/PID/stat`; the name before them may hold anything.
+fn ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let user: u64 = fields.nth(11)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
 }
 
 /// Resident memory of a process, in bytes.
@@ -121,12 +152,27 @@ mod tests {
     #[test]
     fn this_process_uses_cpu_and_memory() {
         let pid = std::process::id();
-        let before = cpu_ns(pid).unwrap();
+        let before = CpuTime::of(pid).unwrap();
         let mut hash = 1u64;
-        while cpu_ns(pid).unwrap() == before {
+        while CpuTime::of(pid).unwrap().since_ns(before) == 0 {
             hash = std::hint::black_box(hash.wrapping_mul(31));
         }
         assert!(rss_bytes(pid).unwrap() > 1 << 20);
-        assert!(cpu_ns(u32::MAX).unwrap_err().to_string().contains("gone"));
+        assert!(CpuTime::of(u32::MAX).unwrap_err().to_string().contains("gone"));
+    }
+
+    #[test]
+    fn the_time_of_threads_that_ended_is_not_lost() {
+        let at = |live_ns, ever_ns| CpuTime { live_ns, ever_ns };
+        let before = at(1_000_000_000, 1_000_000_000);
+        assert_eq!(at(1_900_000_001, 1_890_000_000).since_ns(before), 900_000_001, "exact");
+        assert_eq!(at(1_100_000_000, 1_890_000_000).since_ns(before), 890_000_000, "one ended");
+        assert_eq!(at(100_000_000, 1_890_000_000).since_ns(before), 890_000_000, "many ended");
+    }
+
+    #[test]
+    fn a_name_with_brackets_confuses_nobody() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 90 0 0 0 123 45 0 0 20 0 9 0 88 1 2";
+        assert_eq!(ticks(stat), Some(168));
     }
 }

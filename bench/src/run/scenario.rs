@@ -111,6 +111,10 @@ const fn row(name: &'static str, unit: &'static str, kind: Kind, about: &'static
     Scenario { name, about, unit, kind, subjects: ALL, quick: false }
 }
 
+const fn xdp(name: &'static str, packet: &'static str, about: &'static str) -> Scenario {
+    row(name, "packet", Kind::Xdp(packet), about).with(WEIR)
+}
+
 impl Scenario {
     const fn quick(self) -> Scenario {
         Scenario { quick: true, ..self }
@@ -331,43 +335,25 @@ pub const SCENARIOS: &[Scenario] = &[
     )
     .with(OWN),
     row(
-        "xdp-known",
-        "packet",
-        Kind::Xdp("exit flow, in the table"),
-        "a packet of a known exit flow",
+        "allocations",
+        "test",
+        Kind::Test { package: "weir-io", target: "allocations" },
+        "allocations per relayed datagram after warm-up, by a test that counts them",
     )
-    .with(WEIR)
-    .quick(),
-    row(
-        "xdp-access",
-        "packet",
-        Kind::Xdp("client, short header"),
-        "a client's packet, short header",
-    )
-    .with(WEIR)
-    .quick(),
-    row("xdp-initial", "packet", Kind::Xdp("client, Initial"), "a client's first packet")
-        .with(WEIR)
+    .with(WEIR),
+    xdp("xdp-known", "exit flow, in the table", "a packet of a known exit flow").quick(),
+    xdp("xdp-access", "client, short header", "a client's packet, short header").quick(),
+    xdp("xdp-initial", "client, Initial", "a client's first packet").quick(),
+    xdp("xdp-drop", "client, short Initial", "a malformed packet that is dropped").quick(),
+    xdp("xdp-foreign", "foreign TCP", "a packet of a connection that is none of the relay's")
         .quick(),
-    row(
-        "xdp-drop",
-        "packet",
-        Kind::Xdp("client, short Initial"),
-        "a malformed packet that is dropped",
-    )
-    .with(WEIR)
-    .quick(),
-    row(
-        "xdp-unattributed",
-        "packet",
-        Kind::Xdp("exit flow, unattributed"),
-        "a packet to an exit port that no flow has",
-    )
-    .with(WEIR)
-    .quick(),
-    row("xdp-foreign", "packet", Kind::Xdp("not IP"), "a packet that is none of the relay's")
-        .with(WEIR)
+    xdp("xdp-unattributed", "exit flow, unattributed", "a UDP datagram that no exit flow has")
         .quick(),
+    xdp("xdp-not-ip", "not IP", "an ARP request"),
+    xdp("xdp-fragment", "fragment", "a fragment, which is the kernel's affair"),
+    xdp("xdp-leaving", "exit flow, leaving", "an exit flow's packet on its way out (tc)"),
+    xdp("xdp-to-xsk", "exit flow, to AF_XDP", "an exit flow's packet that AF_XDP gets"),
+    xdp("xdp-access-to-xsk", "client, to AF_XDP", "a client's packet that AF_XDP gets"),
 ];
 
 const WORKERS: Load =

@@ -18,6 +18,7 @@ use super::scenario::{Kind, SUBJECTS, Scenario};
 use super::subject::peer::{External, Tunnel};
 use super::subject::{self, Bed, Programs, Subject};
 use super::target::Target;
+use super::xdp::Costs;
 use super::{host, interrupt};
 use crate::peers;
 use crate::report::{Outcome, Run, SCHEMA};
@@ -37,6 +38,7 @@ pub(super) fn run(args: &Args, rows: &[sla::Row]) -> Result<Run> {
     interrupt::listen()?;
     let lab = match &args.peer {
         Some(_) => Lab::loopback("--peer: all subjects are to have the same network")?,
+        None if args.loopback => Lab::loopback("--loopback")?,
         None => Lab::new()?,
     };
     if let Some(reason) = &lab.loopback_reason {
@@ -48,7 +50,7 @@ pub(super) fn run(args: &Args, rows: &[sla::Row]) -> Result<Run> {
     let authorization = subject::write_authorization(&folder.path)?;
     let bed = Bed { lab: &lab, programs: &programs, authorization };
     let mut session = Session {
-        ground: Ground { bed, target: &target },
+        ground: Ground { bed, target: &target, costs: Costs::default() },
         budget: Budget::start(&plan),
         folder: &folder,
         maxima: BTreeMap::new(),
@@ -167,7 +169,7 @@ impl Session<'_> {
                 if cells[index].is_hopeless() {
                     continue;
                 }
-                let result = self.repeat(scenario, takers[index], takers, share.measure);
+                let result = self.repeat(scenario, round, takers[index], takers, share.measure);
                 interrupt::check()?;
                 let result = result.map_err(|error| self.folder.shorten(&error));
                 report_progress(round, takers[index].name(), scenario, &result);
@@ -184,6 +186,7 @@ impl Session<'_> {
     fn repeat(
         &mut self,
         scenario: &Scenario,
+        round: usize,
         subject: &dyn Subject,
         takers: &[&dyn Subject],
         measure: Duration,
@@ -195,7 +198,7 @@ impl Session<'_> {
         };
         let start = Instant::now();
         let sample = self.conditions(measure, per_s, |ground, conditions| {
-            repeat::run(ground, scenario, subject, conditions)
+            repeat::run(ground, scenario, subject, &Conditions { round, ..*conditions })
         });
         if scenario.load().is_some() && sample.is_ok() {
             self.budget.took(start.elapsed(), measure);
@@ -231,7 +234,8 @@ impl Session<'_> {
     ) -> Result<T> {
         self.runs += 1;
         let dir = self.folder.repeat(self.runs)?;
-        let conditions = Conditions { warmup: WARMUP, measure, seed: self.runs, per_s, dir: &dir };
+        let conditions =
+            Conditions { warmup: WARMUP, measure, seed: self.runs, round: 0, per_s, dir: &dir };
         let result = run(&self.ground, &conditions);
         self.folder.done(&dir);
         result

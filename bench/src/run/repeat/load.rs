@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use weir_load::spec::{Report, Spec, Way, Work};
 
 use super::{Conditions, Ground, Sample};
 use crate::run::generator::Generator;
 use crate::run::interrupt;
-use crate::run::sample::{HostTimes, cpu_ns, rss_bytes};
+use crate::run::sample::{CpuTime, HostTimes, rss_bytes};
 use crate::run::scenario::{At, Load, Scenario, Twist};
 use crate::run::subject::{Running, Setup, Subject};
 use crate::run::target::ECHO_PORTS;
@@ -50,6 +50,12 @@ pub(super) fn run(
         reload(&running, conditions.measure)?;
     }
     let (report, end) = generator.end(|| Reading::now(pids))?;
+    if report.units == 0 {
+        bail!(
+            "nothing was carried{}",
+            report.notes.iter().map(|note| format!("; {note}")).collect::<String>()
+        );
+    }
     let mut sample = sample(report, &begin, &end, lab.cpus.relay[0]);
     sample.rss_bytes = running.pid.map(rss_bytes).transpose()?;
     sample.notes.append(&mut running.notes);
@@ -108,28 +114,30 @@ fn ours(ground: &Ground, generator: &Generator) -> [u32; 4] {
 /// Clocks at one moment.
 #[derive(Debug)]
 struct Reading {
-    subject_ns: Option<u64>,
-    ours_ns: u64,
+    subject: Option<CpuTime>,
+    ours: [CpuTime; 4],
     host: HostTimes,
 }
 
 impl Reading {
     fn now(pids: Pids) -> Result<Reading> {
         // The figure that counts first: what follows takes some microseconds.
-        let subject_ns = pids.subject.map(cpu_ns).transpose()?;
-        let mut ours_ns = subject_ns.unwrap_or(0);
-        for pid in pids.ours {
-            ours_ns += cpu_ns(pid)?;
+        let subject = pids.subject.map(CpuTime::of).transpose()?;
+        let mut ours = [CpuTime::default(); 4];
+        for (time, pid) in ours.iter_mut().zip(pids.ours) {
+            *time = CpuTime::of(pid)?;
         }
-        Ok(Reading { subject_ns, ours_ns, host: HostTimes::now()? })
+        Ok(Reading { subject, ours, host: HostTimes::now()? })
     }
 }
 
 fn sample(report: Report, begin: &Reading, end: &Reading, relay_cpu: usize) -> Sample {
-    let units = report.units.max(1) as f64;
-    let subject_ns = end.subject_ns.zip(begin.subject_ns).map(|(end, begin)| end - begin);
+    let units = report.units as f64;
+    let subject_ns = end.subject.zip(begin.subject).map(|(end, begin)| end.since_ns(begin));
+    let ours = end.ours.iter().zip(begin.ours).map(|(end, begin)| end.since_ns(begin));
+    let ours_ns = ours.sum::<u64>() + subject_ns.unwrap_or(0);
     let host = end.host.since(&begin.host);
-    let others_ns = host.busy_ns.saturating_sub(end.ours_ns - begin.ours_ns);
+    let others_ns = host.busy_ns.saturating_sub(ours_ns);
     let mut figures = BTreeMap::from([
         ("core_ns_per_unit", end.host.busy_ns_since(&begin.host, relay_cpu) as f64 / units),
         ("host_ns_per_unit", host.busy_ns as f64 / units),
