@@ -15,6 +15,7 @@ mod setup;
 mod sh;
 mod test;
 mod tidy;
+mod vendor;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ cargo xtask <chore>
   ebpf   build | check | verify               the kernel object: rebuild, compare, load
   contracts build | check | gas | test        the contracts: rebuild, compare, measure, forge tests
   instructions [--update] [SCENARIO ...]      hot paths against their committed counts
+  vendor check | apply                        quinn-proto is its release and our patches
   tidy                                        rules that the compiler can't check
 ";
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         "contracts" => contracts::run(rest),
         "instructions" => instructions::run(rest),
         "tidy" => tidy::run(rest),
+        "vendor" => vendor::run(rest),
         http::CHORE => http::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{contracts, demo, ebpf, instructions, setup, sh, tidy};
+use crate::{contracts, demo, ebpf, instructions, setup, sh, tidy, vendor};
 
 pub fn run(args: &[String]) -> Result<()> {
     let mut with_demo = true;
@@ -17,12 +17,14 @@ pub fn run(args: &[String]) -> Result<()> {
     let start = Instant::now();
     setup::run(setup::Need::all())?;
     tidy::run(&[])?;
+    vendor::run(&["check".into()])?;
     sh::step("formatting", sh::cargo().args(["fmt", "--all", "--check"]))?;
     sh::step(
         "lints",
         sh::cargo().args([
             "clippy",
             "--workspace",
+            "--no-deps",
             "--all-targets",
             "--locked",
             "--",

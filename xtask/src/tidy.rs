@@ -50,6 +50,7 @@ fn tracked_files() -> Result<Vec<String>> {
 fn generated(file: &str) -> bool {
     file.ends_with(".lock")
         || file.starts_with("ebpf/object/")
+        || file.starts_with("relay/vendor/quinn-proto/")
         || file.starts_with("deploy/contracts/artifacts/")
 }
 
