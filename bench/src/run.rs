@@ -40,6 +40,12 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
     // What is to be compared or judged is read first: a mistake there is not found after an hour.
     let rows = sla::load(&args.sla)?;
     let before = args.compare.as_deref().map(Run::load).transpose()?;
+    for file in [&args.json, &args.html].into_iter().flatten() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .with_context(|| format!("can't make the folder of {}", file.display()))?;
+    }
     let run = match &args.from {
         Some(file) => Run::load(file)?,
         None => session::run(args, &rows)?,

@@ -54,6 +54,7 @@ fn scenario(text: &mut String, run: &Run, results: &[Outcome]) {
     for outcome in results {
         line(text, run, outcome, &unit);
     }
+    added(text, run, results);
     figures(text, results);
     for outcome in results {
         for note in warnings(outcome) {
@@ -86,6 +87,22 @@ fn lost(outcome: &Outcome) -> String {
         (0, _) => "-".to_owned(),
         (_, 0) => outcome.lost.to_string(),
         (_, corrupt) => format!("{} +{corrupt} WRONG", outcome.lost),
+    }
+}
+
+/// What a relay adds to the echo time that there is without one.
+fn added(text: &mut String, run: &Run, results: &[Outcome]) {
+    let values: Vec<String> = results
+        .iter()
+        .filter(|of| of.subject != "direct" && of.scenario.starts_with("rtt"))
+        .filter_map(|of| {
+            let us = |metric| run.metric(&of.scenario, &of.subject, metric);
+            let (p50, p99) = (us("added_p50_us")?, us("added_p99_us")?);
+            Some(format!("{} {p50:.0} / {p99:.0}", of.subject))
+        })
+        .collect();
+    if !values.is_empty() {
+        let _ = writeln!(text, "  added to direct, p50 / p99 us: {}", values.join(", "));
     }
 }
 
