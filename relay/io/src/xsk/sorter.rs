@@ -35,10 +35,10 @@ impl Sorter<'_> {
             return;
         };
         if self.is_for_clients_socket(&datagram) {
-            return self.from_client(&datagram, handler);
+            return self.client_sent(&datagram, handler);
         }
         match self.ports.worker(datagram.destination.port()) {
-            Some(worker) if worker == self.worker => self.from_target(&datagram, handler),
+            Some(worker) if worker == self.worker => self.target_sent(&datagram, handler),
             Some(worker) => {
                 let taken = self.crossing.hand_over(worker, frame);
                 self.stats.xsk_crossed += u64::from(taken);
@@ -51,7 +51,7 @@ impl Sorter<'_> {
     /// Hands on a frame that another worker received.
     pub(super) fn crossed<H: Handler>(&mut self, frame: &[u8], handler: &mut H) {
         match Datagram::read(frame) {
-            Some(datagram) => self.from_target(&datagram, handler),
+            Some(datagram) => self.target_sent(&datagram, handler),
             None => self.stats.xsk_foreign += 1,
         }
     }
@@ -64,7 +64,7 @@ impl Sorter<'_> {
     }
 
     /// QUIC authenticates its packets, so their checksum is left alone.
-    fn from_client<H: Handler>(&mut self, datagram: &Datagram<'_>, handler: &mut H) {
+    fn client_sent<H: Handler>(&mut self, datagram: &Datagram<'_>, handler: &mut H) {
         let packet = datagram.payload;
         if packet.is_empty() {
             self.stats.xsk_foreign += 1;
@@ -81,7 +81,7 @@ impl Sorter<'_> {
         handler.handle_packets(self.now, &meta, packet);
     }
 
-    fn from_target<H: Handler>(&mut self, datagram: &Datagram<'_>, handler: &mut H) {
+    fn target_sent<H: Handler>(&mut self, datagram: &Datagram<'_>, handler: &mut H) {
         let id = self.ports.flow(datagram.destination.port(), datagram.source);
         let flow = id.and_then(|id| Some((id, self.flows.get(id)?)));
         let Some((id, _)) = flow.filter(|(_, flow)| flow.local() == datagram.destination) else {
