@@ -21,7 +21,7 @@ use weir_core::Cidr;
 
 use reader::{Context, Section};
 pub use report::{Diagnostic, Position, Report};
-pub use value::{BackendChoice, LogFormat, Steering, XdpMode, ZeroCopy};
+pub use value::{BackendChoice, Congestion, LogFormat, Steering, XdpMode, ZeroCopy};
 
 /// A configuration file is a few kilobytes; with thousands of grants it may be a few megabytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -33,6 +33,7 @@ pub struct Config {
     pub log: LogConfig,
     pub tls: TlsConfig,
     pub io: IoConfig,
+    pub quic: QuicConfig,
     pub xdp: XdpConfig,
     pub exit: ExitConfig,
     pub dns: DnsConfig,
@@ -153,6 +154,18 @@ pub struct LimitsConfig {
     pub connect_timeout: Duration,
     /// Wrong tokens per minute and source before requests are answered 429 unseen.
     pub auth_failures_per_minute: u32,
+}
+
+/// `[quic]`: client-facing connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuicConfig {
+    pub congestion: Congestion,
+    /// Look for the largest packets that the path carries (RFC 8899).
+    pub mtu_discovery: bool,
+    /// Where that stops: bytes of UDP payload.
+    pub mtu_max: u16,
+    /// Ask clients to acknowledge only every so many packets.
+    pub ack_every: Option<u32>,
 }
 
 /// `[settle]`

@@ -23,6 +23,7 @@ pub(super) fn read(root: Section<'_>) -> Config {
         log: log(root.section("log")),
         tls: tls(root.section("tls")),
         io: io(root.section("io")),
+        quic: quic(root.section("quic")),
         xdp: xdp(root.section("xdp")),
         exit: exit(root.section("exit")),
         dns: dns(root.section("dns")),
@@ -165,6 +166,22 @@ fn io(section: Section<'_>) -> IoConfig {
     }
     section.finish();
     io
+}
+
+fn quic(section: Section<'_>) -> QuicConfig {
+    // 1200 bytes fit every path that carries QUIC (RFC 9000 section 14); 9000 is a jumbo frame.
+    let mtu_max = section.ranged::<u16>("mtu_max", 1_452, 1_200..9_001);
+    let quic = QuicConfig {
+        congestion: section.or("congestion", Congestion::Cubic),
+        mtu_discovery: section.or("mtu_discovery", true),
+        mtu_max,
+        ack_every: match section.ranged::<u32>("ack_every", 10, 0..1_001) {
+            0 => None,
+            packets => Some(packets),
+        },
+    };
+    section.finish();
+    quic
 }
 
 fn xsk(section: Section<'_>) -> XskConfig {

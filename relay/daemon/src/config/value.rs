@@ -217,6 +217,18 @@ words! {
     }
 }
 
+words! {
+    /// The congestion controller of client-facing connections.
+    Congestion {
+        /// As most senders on the internet: fair beside them (RFC 9438).
+        Cubic = "cubic",
+        /// Measures the path instead of filling it until something is lost.
+        Bbr = "bbr",
+        /// RFC 9002 as it is written.
+        NewReno = "newreno",
+    }
+}
+
 /// Ports from the first to the last, both included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PortRange(pub RangeInclusive<u16>);

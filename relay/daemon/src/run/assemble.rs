@@ -9,12 +9,12 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use weir_abi::cid::CidKey;
-use weir_core::{EngineConfig, Limits, QuicConfig};
+use weir_core::{CongestionControl, EngineConfig, Limits, QuicConfig};
 use weir_io::xsk::host;
 use weir_io::{ClientOptions, IoConfig, limits};
 use weir_usage::ExitId;
 
-use crate::config::{BackendChoice, Config, LimitsConfig};
+use crate::config::{BackendChoice, Config, Congestion, LimitsConfig};
 use crate::control::credit::Credit;
 use crate::control::export::{Export, recover};
 use crate::control::grants::Accounts;
@@ -97,7 +97,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
             tls: Arc::clone(&identity.server),
             keys: run_dir.keys.clone(),
             cid: Arc::new(|| unreachable!("each worker has its own")),
-            quic: QuicConfig { idle_timeout: config.limits.idle_timeout, ..QuicConfig::default() },
+            quic: engine_quic(&config),
             limits: engine_limits(&config.limits),
             templates: weir_core::Templates::default(),
             policy: Arc::new(policy::from_config(&config.exit, &config.relay)),
@@ -229,6 +229,25 @@ fn sockets_that_fit(config: &Config) -> u32 {
         "fewer sockets than limits.sockets: raise LimitNOFILE to have them all"
     );
     u32::try_from(fit).unwrap_or(config.limits.sockets)
+}
+
+fn engine_quic(config: &Config) -> QuicConfig {
+    let quic = &config.quic;
+    let usual = QuicConfig::default();
+    QuicConfig {
+        // Without discovery this is what is sent for good.
+        initial_mtu: usual.initial_mtu.min(quic.mtu_max),
+        mtu_upper_bound: quic.mtu_max,
+        mtu_discovery: quic.mtu_discovery,
+        congestion_control: match quic.congestion {
+            Congestion::Cubic => CongestionControl::Cubic,
+            Congestion::Bbr => CongestionControl::Bbr,
+            Congestion::NewReno => CongestionControl::NewReno,
+        },
+        ack_every: quic.ack_every,
+        idle_timeout: config.limits.idle_timeout,
+        ..usual
+    }
 }
 
 fn engine_limits(limits: &LimitsConfig) -> Limits {
