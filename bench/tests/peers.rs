@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use weir_bench::peers::{Kind, Peer, Place, Programs};
-use weir_bench::run::sample;
+use weir_bench::run::sample::CpuTime;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const TCP_BYTES: usize = 4 << 20;
@@ -39,7 +39,7 @@ fn carries(kind: Kind, programs: &Programs) {
     assert!(!peer.version().is_empty());
     tcp(&peer);
     udp(&peer);
-    assert!(sample::cpu_ns(peer.server_pid()).unwrap() > 0);
+    assert!(CpuTime::of(peer.server_pid()).unwrap().since_ns(CpuTime::default()) > 0);
     assert!(peer.stop(), "{} did not end when asked to", kind.name());
     println!("{}: {} is fine", kind.name(), peer.version());
 }

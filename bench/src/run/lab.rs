@@ -33,6 +33,11 @@ pub const XSK_PORTS: &str = "10000-32767";
 const PREFIX: &str = "weirbench";
 const NETNS: &str = "/run/netns";
 
+/// Names of its folders begin with these and its process id.
+pub const FILES_PREFIX: &str = "weir-bench-";
+const INSTANCE_PREFIX: &str = "weirbench";
+const PINS: &str = "/sys/fs/bpf/weir";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
     Client,
@@ -76,6 +81,7 @@ impl Lab {
             return Lab::loopback("`ip` is missing: install iproute2");
         }
         sweep();
+        sweep_folders();
         let prefix = unique_prefix();
         let lab = Lab { prefix: Some(prefix), cpus: cpus()?, links: vec![], loopback_reason: None };
         if let Err(error) = ip(&["netns", "add", &lab.namespace(Host::Client)]) {
@@ -220,6 +226,8 @@ impl Drop for Lab {
         if self.prefix.is_none() {
             return;
         }
+        // Only a relay that had to be killed leaves its pins.
+        let _ = fs::remove_dir_all(Path::new(PINS).join(instance()));
         for host in HOSTS {
             // One that was never made is no reason to leave the others.
             let _ = ip(&["netns", "del", &self.namespace(host)]);
@@ -245,6 +253,28 @@ fn sweep() {
             let _ = ip(&["netns", "del", &name]);
         }
     }
+}
+
+/// Folders that a killed bench leaves: its files, and the pinned maps of its relay.
+fn sweep_folders() {
+    let files = std::env::temp_dir();
+    for (folder, prefix) in [(files.as_path(), FILES_PREFIX), (Path::new(PINS), INSTANCE_PREFIX)] {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse().ok());
+            let gone = |pid| Pid::from_raw(pid).is_some_and(|pid| test_kill_process(pid).is_err());
+            if pid.is_some_and(gone) {
+                // Another bench that starts now may have removed it first.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+/// Names the pinned maps of this bench's relays.
+pub fn instance() -> String {
+    format!("{INSTANCE_PREFIX}{}", std::process::id())
 }
 
 /// The bench that made a namespace.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::args::Args;
 use super::cell::Cell;
-use super::lab::Lab;
+use super::lab::{FILES_PREFIX, Lab};
 use super::plan::{Budget, Name, Plan, Share, WARMUP};
 use super::repeat::load::maximum_per_s;
 use super::repeat::{self, Conditions, Ground, Sample};
@@ -298,7 +298,7 @@ impl Folder {
     fn new(keep: Option<&Path>) -> Result<Folder> {
         let path = match keep {
             Some(dir) => dir.to_owned(),
-            None => std::env::temp_dir().join(format!("weir-bench-{}", std::process::id())),
+            None => std::env::temp_dir().join(format!("{FILES_PREFIX}{}", std::process::id())),
         };
         fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
         // Programs run inside the lab with another current folder, if any.

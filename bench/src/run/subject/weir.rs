@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     Bed, Running, START_LIMIT, Setup, Subject, masque, relay_address, relay_cpus, token_sha256,
 };
-use crate::run::lab::{Host, Lab, XSK_PORTS};
+use crate::run::lab::{Host, Lab, XSK_PORTS, instance};
 use crate::run::process::Process;
 
 /// The admin endpoint answers from memory.
@@ -66,7 +66,7 @@ impl Weir {
         let (workers, backend) = (setup.workers, self.backend);
         let target = setup.at.target.ip();
         let xdp = if lab.is_isolated() {
-            let instance = format!("bench{}", std::process::id());
+            let instance = instance();
             format!("mode = \"native\"\ninterfaces = [\"r0\", \"r1\"]\ninstance = \"{instance}\"")
         } else {
             "mode = \"off\"".to_owned()
