@@ -32,8 +32,8 @@ pub struct Args {
     /// Say what is better or worse than in an older run
     #[arg(long, value_name = "OLD.json")]
     pub compare: Option<PathBuf>,
-    /// Measure nothing: take a kept run instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "scenario", "subjects", "repeats"])]
+    /// Measure nothing: take a kept run instead; with --plan sla it is judged
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "subjects", "repeats"])]
     pub from: Option<PathBuf>,
     /// Also hysteria2, tuic and shadowsocks, through their own clients
     #[arg(long)]

@@ -33,14 +33,16 @@ impl Plan {
         let pick = |wanted: &dyn Fn(&Scenario) -> bool| {
             SCENARIOS.iter().filter(|scenario| wanted(scenario)).collect::<Vec<_>>()
         };
-        // A minute of what was promised is left for building the lab, and for what runs over.
-        let (scenarios, repeats, minutes) = match name {
-            Name::Quick => (pick(&|scenario| scenario.quick), 4, 7),
-            Name::Full => (pick(&|_| true), 5, 56),
-            Name::Sla => (pick(&|scenario| rows.iter().any(|row| row.needs(scenario.name))), 4, 20),
+        // Some of what was promised is left for building the lab, and for what runs over.
+        let (scenarios, repeats, seconds) = match name {
+            Name::Quick => (pick(&|scenario| scenario.quick), 4, 390),
+            Name::Full => (pick(&|_| true), 5, 56 * 60),
+            Name::Sla => {
+                (pick(&|scenario| rows.iter().any(|row| row.needs(scenario.name))), 4, 20 * 60)
+            }
         };
         let name = format!("{name:?}").to_lowercase();
-        Plan { name, scenarios, repeats, budget: Some(Duration::from_secs(minutes * 60)) }
+        Plan { name, scenarios, repeats, budget: Some(Duration::from_secs(seconds)) }
     }
 
     /// Single scenarios, with all the time that they want.
@@ -79,6 +81,8 @@ pub struct Budget {
 pub struct Share {
     pub repeats: u32,
     pub measure: Duration,
+    /// When the next scenario should begin: no further round starts after it.
+    pub until: Option<Instant>,
 }
 
 impl Budget {
@@ -87,13 +91,22 @@ impl Budget {
         Budget { end, overhead: OVERHEAD_GUESS }
     }
 
-    /// How to run the next scenario, given that `cells` are left, each to be run `repeats` times.
-    pub fn share(&self, cells: usize, repeats: u32) -> Share {
+    /// For what takes no time worth planning.
+    pub fn unlimited() -> Budget {
+        Budget { end: None, overhead: OVERHEAD_GUESS }
+    }
+
+    /// How to run a scenario of `own` cells, given that `cells` are left with it, each to be run
+    /// `repeats` times.
+    pub fn share(&self, own: usize, cells: usize, repeats: u32) -> Share {
         match self.end {
-            None => Share { repeats, measure: MEASURE_MAX },
+            None => Share { repeats, measure: MEASURE_MAX, until: None },
             Some(end) => {
-                let left = end.saturating_duration_since(Instant::now());
-                fit(left, cells, repeats, self.overhead + WARMUP)
+                let now = Instant::now();
+                let left = end.saturating_duration_since(now);
+                let part = left.mul_f64(own as f64 / cells.max(1) as f64);
+                let fitting = fit(left, cells, repeats, self.overhead + WARMUP);
+                Share { until: Some(now + part), ..fitting }
             }
         }
     }
@@ -111,7 +124,8 @@ fn fit(left: Duration, cells: usize, repeats: u32, overhead: Duration) -> Share 
     let rounds = (left.as_secs_f64() / round.as_secs_f64()) as u32;
     let repeats = rounds.clamp(1, repeats);
     let run = left / (cells.max(1) as u32 * repeats);
-    Share { repeats, measure: run.saturating_sub(overhead).clamp(MEASURE_MIN, MEASURE_MAX) }
+    let measure = run.saturating_sub(overhead).clamp(MEASURE_MIN, MEASURE_MAX);
+    Share { repeats, measure, until: None }
 }
 
 #[cfg(test)]
@@ -122,12 +136,13 @@ mod tests {
     fn less_time_means_shorter_runs_and_then_fewer() {
         let second = Duration::from_secs(1);
         let share = |left: u64| fit(second * left as u32, 10, 4, second);
-        assert_eq!(share(1000), Share { repeats: 4, measure: MEASURE_MAX });
-        assert_eq!(share(100), Share { repeats: 4, measure: Duration::from_millis(1500) });
+        let fitting = |repeats, measure| Share { repeats, measure, until: None };
+        assert_eq!(share(1000), fitting(4, MEASURE_MAX));
+        assert_eq!(share(100), fitting(4, Duration::from_millis(1500)));
         assert_eq!(share(60).repeats, 3);
-        assert_eq!(share(0), Share { repeats: 1, measure: MEASURE_MIN });
+        assert_eq!(share(0), fitting(1, MEASURE_MIN));
         for left in 0..200 {
-            let Share { repeats, measure } = share(left);
+            let Share { repeats, measure, .. } = share(left);
             let whole = (measure + second) * 10 * repeats;
             assert!(repeats == 1 || whole <= second * left as u32, "{left} s: {whole:?}");
         }

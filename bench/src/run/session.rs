@@ -139,8 +139,12 @@ impl Session<'_> {
         let mut left: usize = cells.iter().map(|(scenario, takers)| weigh(scenario, takers)).sum();
         let mut results = Vec::new();
         for (scenario, takers) in &cells {
-            let share = self.budget.share(left, plan.repeats);
-            left -= weigh(scenario, takers);
+            let own = weigh(scenario, takers);
+            let share = match own {
+                0 => Budget::unlimited().share(0, 0, plan.repeats),
+                own => self.budget.share(own, left, plan.repeats),
+            };
+            left -= own;
             eprintln!("==> {}: {}", scenario.name, scenario.about);
             results.extend(self.scenario(scenario, takers, share, &mut noise)?);
         }
@@ -164,6 +168,10 @@ impl Session<'_> {
     ) -> Result<Vec<Outcome>> {
         let mut cells: Vec<Cell> = takers.iter().map(|_| Cell::default()).collect();
         for round in 0..share.repeats as usize {
+            if round >= ROUNDS_MIN && share.until.is_some_and(|until| Instant::now() > until) {
+                eprintln!("    no time for more than {round} repeats");
+                break;
+            }
             for turn in 0..takers.len() {
                 let index = (round + turn) % takers.len();
                 if cells[index].is_hopeless() {
@@ -242,12 +250,17 @@ impl Session<'_> {
     }
 }
 
+/// So many repeats are run of everything, however slow the host is.
+const ROUNDS_MIN: usize = 2;
+
 /// The kernel program takes no time worth planning.
 fn weigh(scenario: &Scenario, takers: &[&dyn Subject]) -> usize {
     match scenario.kind {
         Kind::Xdp(_) => 0,
         // Opening takes longer than any load.
         Kind::Idle { .. } => takers.len() * 3,
+        // Once, each one's maximum is to be found.
+        Kind::Load(load) if load.share.is_some() => takers.len() + takers.len().div_ceil(4),
         Kind::Load(_) | Kind::Test { .. } => takers.len(),
     }
 }
