@@ -12,7 +12,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 /// Pieces remembered for another use: what a worker at full rate has under way in a turn.
 const REMEMBERED_MAX: usize = 256;
 
-/// How many remembered pieces are looked at before a new one is allocated.
+/// How many spent pieces are looked at when one is wanted.
 const LOOKS: usize = 4;
 
 /// Hands out buffers cut from pieces that are used again when all slices of them are gone: after
@@ -20,7 +20,10 @@ const LOOKS: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     current: BytesMut,
-    remembered: VecDeque<BytesMut>,
+    /// Pieces with slices in use when they were last looked at, in the order they were filled.
+    spent: VecDeque<BytesMut>,
+    /// Pieces without slices. The last one in is the first one out: it is still in the cache.
+    free: Vec<BytesMut>,
 }
 
 impl Chunks {
@@ -48,22 +51,28 @@ impl Chunks {
     #[cold]
     fn renew(&mut self, len: usize) {
         let want = len.max(CHUNK_BYTES);
-        let spent = std::mem::take(&mut self.current);
-        if spent.capacity() > 0 || !spent.is_empty() {
-            self.remembered.push_back(spent);
+        let filled = std::mem::take(&mut self.current);
+        if filled.capacity() > 0 || !filled.is_empty() {
+            self.spent.push_back(filled);
         }
-        for _ in 0..LOOKS.min(self.remembered.len()) {
-            let Some(mut piece) = self.remembered.pop_front() else { break };
-            if piece.try_reclaim(want) {
-                self.current = piece;
-                return;
+        for _ in 0..LOOKS.min(self.spent.len()) {
+            let Some(mut piece) = self.spent.pop_front() else { break };
+            if piece.try_reclaim(CHUNK_BYTES) {
+                self.free.push(piece);
+            } else {
+                self.spent.push_back(piece);
             }
-            self.remembered.push_back(piece);
         }
-        if self.remembered.len() > REMEMBERED_MAX {
-            self.remembered.pop_front();
+        while self.spent.len() + self.free.len() > REMEMBERED_MAX {
+            // Whoever holds slices of it keeps it alive.
+            if self.spent.pop_front().is_none() {
+                self.free.pop();
+            }
         }
-        self.current = BytesMut::with_capacity(want);
+        self.current = match self.free.pop() {
+            Some(piece) if piece.capacity() >= want => piece,
+            _ => BytesMut::with_capacity(want),
+        };
     }
 }
 

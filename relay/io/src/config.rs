@@ -32,7 +32,7 @@ pub struct IoConfig {
     /// The kernel's default of 208 KiB holds three trains.
     pub target_socket_bytes: usize,
     /// How long to look for the next packet before sleeping, while packets come that fast; zero
-    /// to sleep at once. An idle worker sleeps in any case.
+    /// to sleep at once, the default. An idle worker sleeps in any case.
     pub spin: Duration,
 }
 
@@ -45,7 +45,7 @@ impl Default for IoConfig {
             egress_sockets: 65_536,
             events_per_turn: 512,
             target_socket_bytes: 1 << 20,
-            spin: Duration::from_micros(50),
+            spin: Duration::ZERO,
         }
     }
 }

@@ -157,7 +157,7 @@ fn io(section: Section<'_>) -> IoConfig {
         backend: section.or("backend", BackendChoice::Auto),
         socket_buffer_bytes: section.or("socket_buffer", ByteSize(8 << 20)).0,
         steering: section.or("steering", Steering::Auto),
-        spin: Duration::from_micros(section.ranged("spin_us", 50, 0..1_001)),
+        spin: Duration::from_micros(section.ranged("spin_us", 0, 0..1_001)),
         xsk: xsk(section.section("xsk")),
     };
     if !(64 << 10..=1 << 30).contains(&io.socket_buffer_bytes) {
