@@ -9,7 +9,7 @@ struct CreditStep {
     uint32 creditPpm;
 }
 
-/// What a payer and an operator agree on. Both sign it (EIP-712); its digest is the contract's name.
+/// What a payer and an operator agree on. Both sign it (EIP-712); the contract goes by its digest.
 struct SlaTerms {
     /// Signs, and is credited.
     address payer;

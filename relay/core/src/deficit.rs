@@ -1,5 +1,5 @@
-//! Turns by bytes: deficit round robin (Shreedhar and Varghese, 1995) over whoever waits in line for
-//! the backend's buffers.
+//! Turns by bytes: deficit round robin (Shreedhar and Varghese, 1995) over whoever waits in line
+//! for the backend's buffers.
 
 /// Bytes of a turn: one full train, so that trains stay whole.
 const QUANTUM: isize = 64 << 10;
@@ -19,7 +19,8 @@ impl Default for Deficit {
 }
 
 impl Deficit {
-    /// Charges an operation of so many bytes. `false` when the turn is over: to the end of the line.
+    /// Charges an operation of so many bytes. `false` when the turn is over: to the end of the
+    /// line.
     pub(crate) fn spend(&mut self, bytes: usize) -> bool {
         self.0 -= (bytes as isize).max(OPERATION_MIN);
         let more = self.0 > 0;

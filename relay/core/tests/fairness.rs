@@ -63,7 +63,8 @@ fn delays(world: &mut World, client: ClientId, stream: StreamId, into: &mut Vec<
     }
 }
 
-/// Downlink: the target of one tunnel sends four times what a narrow path carries, nine send little.
+/// Downlink: the target of one tunnel sends four times what a narrow path carries, nine send
+/// little.
 fn flood(seed: u64, shared: bool) -> (usize, Vec<Duration>, u64) {
     // Connections that share a narrow link compete on it by congestion control, not in the relay.
     let mut world = world(seed, shared);

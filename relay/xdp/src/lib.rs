@@ -3,7 +3,8 @@
 //! [`Packets::start`] loads the object that is committed in `ebpf/object`, checks that it speaks
 //! this crate's ABI version, pins its maps below `/sys/fs/bpf/weir/<instance>` and attaches it to
 //! the interfaces. [`FlowTable`], [`Counters`], [`Steering`] and [`XskMap`] are cheap handles to
-//! the maps, for workers and exporter alike. [`recover`] reads what a crashed predecessor left behind.
+//! the maps, for workers and exporter alike. [`recover`] reads what a crashed predecessor left
+//! behind.
 //!
 //! This is control plane: a map operation is a system call or takes a lock. Only [`Sender`] is
 //! made to run per packet.
