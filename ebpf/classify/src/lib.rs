@@ -95,10 +95,10 @@ fn classify_configured(
     Ok(classified)
 }
 
-/// Not inlined, so that its many paths are there once. It returns no more than one register holds:
-/// the kernel lets no function end with an address of the stack in that register, as one may that
-/// returns more.
-#[inline(never)]
+/// Inlined, although its paths are many: a function of its own would carry the compiler's hash of
+/// this crate in its name, which depends on the folder of the checkout, and the object wouldn't be
+/// reproducible.
+#[inline(always)]
 fn classify_odd(
     frame: &impl Frame,
     config: &Config,
