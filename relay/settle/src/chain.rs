@@ -17,10 +17,11 @@ mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 pub use force::Report;
@@ -190,6 +191,7 @@ impl Driver {
         loop {
             let mut stop = self.stop.clone();
             let outcome = tokio::select! {
+                biased;
                 outcome = self.turn() => outcome,
                 // A turn may be cut off anywhere: that is what the outbox is for.
                 () = crate::stopped(&mut stop) => return,
@@ -214,6 +216,8 @@ impl Driver {
                 }
             };
             tokio::select! {
+                // A set order, so that a seed of the torture test means one course of events.
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 Some(reply) = self.jobs.recv(), if self.job.is_none() => {
                     self.job = Some(Job::new(reply));

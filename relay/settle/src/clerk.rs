@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -236,7 +237,7 @@ impl<S: Storage> Clerk<S> {
     async fn commit(&mut self) -> Result<(), Error> {
         let mut attempts = 0;
         while !self.pending.is_empty() {
-            let outcome = tokio::task::block_in_place(|| self.journal.append(&self.pending));
+            let outcome = blocking(|| self.journal.append(&self.pending));
             let Err(failure) = outcome else {
                 if self.journal_error.take().is_some() {
                     info!("the journal can be written again");
@@ -354,6 +355,14 @@ impl<S: Storage> Clerk<S> {
             error: self.journal_error.clone(),
             unwritten: self.pending.len(),
         };
+    }
+}
+
+/// Runs what blocks without holding up other tasks, where there are threads for them to go on with.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

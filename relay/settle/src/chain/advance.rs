@@ -1,6 +1,6 @@
 //! From planned to final, one journaled step at a time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::consensus::{TxEip1559, TxEnvelope};
 use alloy::eips::BlockNumberOrTag;
@@ -8,6 +8,7 @@ use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{B256, Bytes, TxKind, U256};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::SolEvent;
+use tokio::time::Instant;
 use tracing::warn;
 use weir_usage::{ChannelId, Digest};
 

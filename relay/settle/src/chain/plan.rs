@@ -1,9 +1,10 @@
 //! When to claim, to settle and to anchor.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::primitives::B256;
+use tokio::time::Instant;
 use weir_usage::merkle::{self, Leaf};
 use weir_usage::{Address, Digest};
 

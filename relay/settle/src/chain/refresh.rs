@@ -1,9 +1,9 @@
 //! What the chain says about channels, earnings and the wallet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
 
 use alloy::primitives::B256;
+use tokio::time::Instant;
 use tracing::warn;
 use weir_usage::{Address, ChannelId, Funding};
 

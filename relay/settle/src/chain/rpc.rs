@@ -80,6 +80,16 @@ impl Rpc {
         Ok(Self { provider: RootProvider::new(client), shown, secret, timeout: request })
     }
 
+    /// An endpoint behind any transport: a node in the same process, for example.
+    pub fn over(client: RpcClient, shown: &str, request: Duration) -> Self {
+        Self {
+            provider: RootProvider::new(client),
+            shown: shown.into(),
+            secret: shown.into(),
+            timeout: request,
+        }
+    }
+
     /// The endpoint of a configuration.
     ///
     /// # Errors
