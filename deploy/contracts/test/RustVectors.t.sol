@@ -3,15 +3,12 @@ pragma solidity 0.8.37;
 
 import {ExitEscrow} from "../src/ExitEscrow.sol";
 import {UsageAnchor} from "../src/UsageAnchor.sol";
-import {Test} from "./util/Test.sol";
+import {Vectors} from "./util/Vectors.sol";
 
 /// What the relay, the sidecar and the payer compute in Rust is what the contracts compute. The
 /// rows are written by `cargo run -p weir-usage --example vectors`, which
 /// `cargo xtask contracts test` runs first.
-contract RustVectorsTest is Test {
-    /// Fewer rows than this mean that the files weren't written in full.
-    uint256 private constant MIN_ROWS = 32;
-
+contract RustVectorsTest is Vectors {
     ExitEscrow private escrow;
     bytes32 private separator;
 
@@ -97,34 +94,10 @@ contract RustVectorsTest is Test {
         uint256[] memory sums = vm.parseJsonUintArray(row, ".siblingSums");
         UsageAnchor.Node[] memory siblings = new UsageAnchor.Node[](hashes.length);
         for (uint256 i = 0; i < hashes.length; ++i) {
-            siblings[i] = UsageAnchor.Node(hashes[i], narrow(sums[i]));
+            siblings[i] = UsageAnchor.Node(hashes[i], narrow128(sums[i]));
         }
         uint64 index = number64(row, ".index");
         uint64 leaves = number64(row, ".leaves");
         return anchor.verifyLeaf(address(this), epoch, hash, sum, index, leaves, siblings);
-    }
-
-    function number32(string memory row, string memory key) private pure returns (uint32) {
-        uint256 value = vm.parseJsonUint(row, key);
-        require(value <= type(uint32).max, key);
-        // forge-lint: disable-next-line(unsafe-typecast)
-        return uint32(value);
-    }
-
-    function number64(string memory row, string memory key) private pure returns (uint64) {
-        uint256 value = vm.parseJsonUint(row, key);
-        require(value <= type(uint64).max, key);
-        // forge-lint: disable-next-line(unsafe-typecast)
-        return uint64(value);
-    }
-
-    function number128(string memory row, string memory key) private pure returns (uint128) {
-        return narrow(vm.parseJsonUint(row, key));
-    }
-
-    function narrow(uint256 value) private pure returns (uint128) {
-        require(value <= type(uint128).max, "not an amount");
-        // forge-lint: disable-next-line(unsafe-typecast)
-        return uint128(value);
     }
 }

@@ -1,4 +1,4 @@
-use crate::{Address, Digest};
+use crate::{Address, Digest, SlaId};
 
 /// Everything that can be wrong with a message, a signature or a record.
 ///
@@ -97,6 +97,29 @@ pub enum Error {
     /// A counter of a tunnel fell.
     #[error("record {seq}: {counter} fell from {before} to {after}")]
     CounterFell { seq: u64, counter: &'static str, before: u64, after: u64 },
+
+    // Stakes and agreements: whoever wrote the terms, the verdict or the statement is at fault.
+    /// The terms of an agreement or a stake make no sense; the contract refuses them too.
+    #[error("{term}: {why}")]
+    BadTerms { term: &'static str, why: &'static str },
+    /// A period that the agreement doesn't have.
+    #[error("period {period} of an agreement over {periods}")]
+    NoSuchPeriod { period: u32, periods: u32 },
+    /// A verdict about more intervals than the period has.
+    #[error("a verdict on {judged} intervals of a period that has {intervals}")]
+    TooManyIntervals { judged: u64, intervals: u64 },
+    /// The verdict or signature is for another agreement.
+    #[error("this is about agreement {found}, not {expected}")]
+    OtherAgreement { expected: SlaId, found: SlaId },
+    /// Too few of those who may judge have signed.
+    #[error(
+        "signed by {sides} of payer, operator and arbiter (2 are needed) and {measurers} measurers \
+         ({threshold} are needed)"
+    )]
+    NotAgreed { sides: usize, measurers: usize, threshold: u32 },
+    /// Two statements that don't contradict each other.
+    #[error("no contradiction: {why}")]
+    NoContradiction { why: &'static str },
 
     // Merkle proofs: whoever made the proof is at fault.
     /// The sum of all leaves doesn't fit 128 bits.

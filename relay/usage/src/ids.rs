@@ -56,6 +56,17 @@ bytes32!(
     "channel"
 );
 bytes32!(
+    /// A stake of an operator: [`crate::bond::StakeTerms::id`].
+    StakeId,
+    "stake"
+);
+bytes32!(
+    /// A service-level agreement: [`crate::bond::SlaTerms::id`], which is also what both sides
+    /// sign.
+    SlaId,
+    "agreement"
+);
+bytes32!(
     /// A Keccak-256 hash.
     Digest,
     "hash"

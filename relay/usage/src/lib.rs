@@ -4,7 +4,8 @@
 //! A [`UsageRecord`] says what one tunnel carried so far; records form a gap-free, hash-chained
 //! stream per exit process ([`RecordChain`]). The sidecar turns records into an [`Ask`]; the payer
 //! answers with a [`Voucher`], an EIP-712 message over a cumulative amount, which the `ExitEscrow`
-//! contract pays. [`Frame`] and [`FrameReader`] are the socket between relay and sidecar.
+//! contract pays. [`Frame`] and [`FrameReader`] are the socket between relay and sidecar. [`bond`]
+//! has what stands behind an operator's word: stakes, agreements, verdicts and statements.
 //!
 //! All integers on the wire are big-endian. Amounts are in the smallest unit of the channel's
 //! token. Nothing here reads a clock, a file or a random source.
@@ -13,7 +14,9 @@
 
 mod address;
 mod ask;
+pub mod bond;
 mod channel;
+mod eip712;
 mod error;
 mod frame;
 mod hash;
@@ -22,6 +25,8 @@ pub mod merkle;
 mod price;
 mod record;
 mod signature;
+#[cfg(feature = "serde")]
+mod text;
 mod voucher;
 mod wire;
 
@@ -35,7 +40,7 @@ pub use frame::{
     VoucherAck, VoucherOffer, VoucherRefused, WIRE_VERSION,
 };
 pub use hash::{Keccak, keccak256};
-pub use ids::{ChannelId, Digest, ExitId};
+pub use ids::{ChannelId, Digest, ExitId, SlaId, StakeId};
 pub use price::Price;
 pub use record::chain::RecordChain;
 pub use record::{

@@ -58,6 +58,10 @@ interface Vm {
         external
         pure
         returns (uint256[] memory);
+    function parseJsonAddressArray(string calldata json, string calldata key)
+        external
+        pure
+        returns (address[] memory);
     function parseJsonBytes(string calldata json, string calldata key)
         external
         pure

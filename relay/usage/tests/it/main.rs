@@ -1,5 +1,6 @@
 //! The public promises of weir-usage.
 
+mod bond;
 mod chain;
 mod codec;
 mod merkle;

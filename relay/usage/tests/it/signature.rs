@@ -16,7 +16,7 @@ fn key(seed: &[u8]) -> SigningKey {
 }
 
 /// The other signature that belongs to the same key and digest: n - s and the other parity.
-fn twin(signature: &Signature) -> Signature {
+pub(crate) fn twin(signature: &Signature) -> Signature {
     let scalars = ecdsa::Signature::from_slice(&signature.0[..64]).unwrap();
     let high = ecdsa::Signature::from_scalars(scalars.r(), scalars.s().neg()).unwrap();
     let mut bytes = [0; 65];

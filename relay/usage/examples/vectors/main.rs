@@ -1,7 +1,10 @@
-//! Writes random vouchers, channels and Merkle proofs, with what this crate makes of them, as JSON
+//! Writes random vouchers, channels, Merkle proofs and messages of the bond, with what this crate makes of them, as JSON
 //! lines. The forge tests compare all of it with what the contracts compute.
 //!
 //! `cargo run -p weir-usage --example vectors -- DIRECTORY COUNT`
+
+mod bond;
+mod random;
 
 use std::error::Error;
 use std::fs;
@@ -9,16 +12,16 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use weir_usage::merkle::{Leaf, Node, anchor, prove};
-use weir_usage::{
-    Address, ChannelId, ChannelTerms, Digest, Domain, Keccak, SigningKey, Voucher, keccak256,
-};
+use weir_usage::{ChannelId, ChannelTerms, Digest, Domain, Voucher, keccak256};
+
+use random::Random;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [dir, count] = &args[..] else { return Err("usage: vectors DIRECTORY COUNT".into()) };
     let count: u64 = count.parse()?;
     // The same numbers on every run, so that a failure can be repeated.
-    let mut random = Random(keccak256(b"weir vectors"), 0);
+    let mut random = Random::new(keccak256(b"weir vectors"));
     // The forge tests put an escrow at this address, on a chain with this id.
     let domain = Domain { chain_id: 31_337, escrow: random.address() };
     let about = json!({
@@ -31,7 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&dir.join("domain.jsonl"), &mut [about].into_iter())?;
     write(&dir.join("vouchers.jsonl"), &mut (0..count).map(|_| voucher(&mut random, &domain)))?;
     write(&dir.join("channels.jsonl"), &mut (0..count).map(|_| channel(&mut random, &domain)))?;
-    write(&dir.join("proofs.jsonl"), &mut (0..count).map(|_| proof(&mut random)))
+    write(&dir.join("proofs.jsonl"), &mut (0..count).map(|_| proof(&mut random)))?;
+    for (name, rows) in bond::rows(&mut random, count) {
+        write(&dir.join(name), &mut rows.into_iter())?;
+    }
+    Ok(())
 }
 
 /// One JSON object per line, because forge's cheat codes copy all the text they parse.
@@ -102,32 +109,4 @@ fn proof(random: &mut Random) -> Value {
         "siblingHashes": list(|node| node.hash.to_string()),
         "siblingSums": list(|node| node.sum.to_string()),
     })
-}
-
-/// Keccak in counter mode.
-struct Random(Digest, u64);
-
-impl Random {
-    fn word(&mut self) -> Digest {
-        self.1 += 1;
-        Keccak::default().update(&self.0.0).update(&self.1.to_be_bytes()).finish()
-    }
-
-    fn u128(&mut self) -> u128 {
-        let word = self.word().0;
-        u128::from_be_bytes(word[..16].try_into().expect("16 of 32 bytes"))
-    }
-
-    fn u64(&mut self) -> u64 {
-        (self.u128() >> 64) as u64
-    }
-
-    fn address(&mut self) -> Address {
-        let word = self.word().0;
-        Address(word[..20].try_into().expect("20 of 32 bytes"))
-    }
-
-    fn key(&mut self) -> SigningKey {
-        SigningKey::from_bytes(&self.word().0).expect("only 2^-128 of all words are no key")
-    }
 }
