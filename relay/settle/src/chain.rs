@@ -11,6 +11,7 @@ pub mod force;
 pub mod once;
 pub mod outbox;
 mod plan;
+pub mod quorum;
 mod refresh;
 pub mod rpc;
 mod view;
@@ -35,6 +36,7 @@ use crate::journal::entry::{Action, ClaimRow, Entry, Item, OutboxStep, Step};
 use crate::keys::Wallet;
 use force::Job;
 use outbox::{Intent, Outbox};
+use quorum::Quorum;
 use rpc::Rpc;
 
 /// The longest pause between two attempts to reach a chain that is down.
@@ -94,7 +96,7 @@ pub struct Driver {
     config: ChainConfig,
     policy: Policy,
     channels: Vec<Channel>,
-    rpc: Rpc,
+    rpc: Quorum,
     wallet: Wallet,
     clerk: ClerkHandle,
     past: Past,
@@ -102,7 +104,6 @@ pub struct Driver {
     sent: HashMap<u64, SentAt>,
     /// After a failed intent of a kind, none of that kind is planned for a while.
     paused: HashMap<&'static str, Instant>,
-    checked: bool,
     refreshed: Option<Instant>,
     chain: refresh::Known,
     jobs: mpsc::Receiver<oneshot::Sender<Report>>,
@@ -155,7 +156,7 @@ impl Driver {
     /// A driver that goes on where `past` ends.
     pub fn new(
         config: &Config,
-        rpc: Rpc,
+        rpc: Quorum,
         wallet: Wallet,
         clerk: ClerkHandle,
         past: Past,
@@ -174,7 +175,6 @@ impl Driver {
             past,
             sent: HashMap::new(),
             paused: HashMap::new(),
-            checked: false,
             refreshed: None,
             chain: refresh::Known::default(),
             jobs: queue,
@@ -199,7 +199,7 @@ impl Driver {
             let pause = match outcome {
                 Ok(()) => {
                     if !self.view.borrow().reachable {
-                        info!(rpc = self.rpc.shown(), "the chain answers");
+                        info!(rpc = %self.rpc.shown(), "the chain answers");
                     }
                     backoff = self.config.poll;
                     if self.is_busy() { self.config.poll.min(BUSY_POLL) } else { self.config.poll }
@@ -209,7 +209,6 @@ impl Driver {
                     if self.view.borrow().error.as_deref() != Some(&e.to_string()) {
                         error!("chain: {e}; records and vouchers are kept, this is tried again");
                     }
-                    self.checked = false;
                     self.fail(&e);
                     backoff = (backoff * 2).min(BACKOFF_MAX.max(self.config.poll));
                     backoff
@@ -230,8 +229,7 @@ impl Driver {
 
     /// One look at the chain, and everything that follows from it.
     async fn turn(&mut self) -> Result<(), Error> {
-        self.check().await?;
-        let head = self.rpc.block_number().await?;
+        let head = self.rpc.look().await?;
         self.advance(head).await?;
         self.refresh(head).await?;
         if self.job.is_some() {
@@ -240,16 +238,6 @@ impl Driver {
             self.plan().await?;
         }
         self.show(head);
-        Ok(())
-    }
-
-    /// Before anything is signed: is this the chain, and are these the contracts?
-    async fn check(&mut self) -> Result<(), Error> {
-        if self.checked {
-            return Ok(());
-        }
-        check_chain(&self.rpc, &self.config).await?;
-        self.checked = true;
         Ok(())
     }
 

@@ -41,8 +41,10 @@ pub struct Config {
 /// The chain, its contracts and the key that pays for gas.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChainConfig {
-    /// JSON-RPC over HTTP(S).
-    pub rpc: String,
+    /// JSON-RPC over HTTP(S); at least one. Several check each other.
+    pub rpc: Vec<String>,
+    /// How many of them must say the same before it is believed.
+    pub quorum: usize,
     /// Chain and escrow: the EIP-712 domain of vouchers.
     pub domain: Domain,
     /// The `UsageAnchor` contract; without it usage roots stay local.

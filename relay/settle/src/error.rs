@@ -103,7 +103,23 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// The chain can't be asked, or answers with an error. Node.
+    /// A node doesn't answer, or not in time, or not in JSON-RPC. Node.
+    #[error("{call} at {rpc}: {reason}")]
+    Unreachable {
+        /// The JSON-RPC method.
+        call: &'static str,
+        /// The endpoint, without credentials.
+        rpc: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Nodes say different things, so none of them is believed. Node.
+    #[error("the RPC endpoints disagree, so nothing is done: {words}")]
+    Disagreement {
+        /// On what, and who says what.
+        words: String,
+    },
+    /// A node answers with an error, or with nonsense. Node.
     #[error("{call} at {rpc}: {reason}")]
     Rpc {
         /// The JSON-RPC method.

@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::info;
 
 use crate::book::Book;
-use crate::chain::rpc::Rpc;
+use crate::chain::quorum::Quorum;
 use crate::chain::{Driver, DriverHandle, Past};
 use crate::clerk::{Clerk, ClerkHandle};
 use crate::config::Config;
@@ -57,7 +57,7 @@ where
         tunnels = book.tunnels(),
         "journal replayed"
     );
-    let rpc = Rpc::of(&config.chain)?;
+    let rpc = Quorum::of(&config.chain)?;
     let listener = server::bind(&config.socket, config.socket_mode)?;
     let control = server::bind(&config.control, 0o600)?;
     let admin = match config.admin {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use alloy::consensus::{TxEip1559, TxEnvelope};
-use alloy::eips::BlockNumberOrTag;
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{B256, Bytes, TxKind, U256};
 use alloy::rpc::types::TransactionReceipt;
@@ -38,14 +37,14 @@ impl Driver {
             // go on, and a stuck transaction can't be overtaken by the ones behind it.
             let waiting = |i: &Intent| matches!(i.state, State::Signed | State::Broadcast);
             if !self.past.outbox.open().any(waiting) {
-                self.sign_first(intent).await?;
+                self.sign_first(intent, head).await?;
             }
         }
         Ok(())
     }
 
     /// Signs the first transaction of an intent and sends it.
-    async fn sign_first(&mut self, intent: Intent) -> Result<(), Error> {
+    async fn sign_first(&mut self, intent: Intent, head: u64) -> Result<(), Error> {
         let to = match intent.action {
             Action::Anchor { .. } => self.config.anchor,
             _ => Some(self.config.domain.escrow),
@@ -65,7 +64,7 @@ impl Driver {
             Err(other) => return Err(other),
         };
         let fees = self.affordable(self.rpc.fees().await?)?;
-        let nonce = self.free_nonce().await?;
+        let nonce = self.free_nonce(head).await?;
         self.sign(intent.id, self.transaction(nonce, gas, fees, to, input)).await
     }
 
@@ -77,7 +76,7 @@ impl Driver {
             if intent.state != mined {
                 self.step(intent.id, Step::Mined { hash, block }).await?;
             }
-            if head.saturating_sub(block) >= self.config.confirmations {
+            if head >= block.saturating_add(self.config.confirmations) {
                 if !receipt.status() {
                     self.pause(intent.kind());
                 }
@@ -177,7 +176,7 @@ impl Driver {
     /// Whether the nonce was used, deep enough to stay, and not by one of ours.
     async fn nonce_is_gone(&self, intent: &Intent, head: u64) -> Result<bool, Error> {
         let Some(nonce) = intent.nonce else { return Ok(false) };
-        let deep = BlockNumberOrTag::Number(head.saturating_sub(self.config.confirmations));
+        let deep = head.saturating_sub(self.config.confirmations);
         if self.rpc.nonce(self.address(), deep).await? <= nonce {
             return Ok(false);
         }
@@ -186,15 +185,15 @@ impl Driver {
     }
 
     /// The nonce for a new intent, when none of ours is waiting to be mined.
-    async fn free_nonce(&self) -> Result<u64, Error> {
-        let latest = self.rpc.nonce(self.address(), BlockNumberOrTag::Latest).await?;
-        let pending = self.rpc.nonce(self.address(), BlockNumberOrTag::Pending).await?;
-        let chain = latest.max(pending);
+    async fn free_nonce(&self, head: u64) -> Result<u64, Error> {
+        let mined = self.rpc.nonce(self.address(), head).await?;
+        let pending = self.rpc.pending_nonce(self.address()).await?;
+        let chain = mined.max(pending);
         match self.past.outbox.next_nonce() {
             // All of ours are mined, so a node that knows less of them is behind or elsewhere.
             Some(ours) if chain < ours => Err(Error::Rpc {
                 call: "eth_getTransactionCount",
-                rpc: self.rpc.shown().into(),
+                rpc: self.rpc.shown(),
                 reason: format!(
                     "the next nonce is {chain}, but the journal has used up to {}: the node is \
                      behind, or its chain was reset",

@@ -1,5 +1,5 @@
 //! One JSON-RPC endpoint: every call has a time limit, reads are retried, and errors say what was
-//! asked of whom.
+//! asked of whom. Whether it is believed is decided in `quorum.rs`.
 
 use std::fmt;
 use std::future::Future;
@@ -14,7 +14,6 @@ use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::SolCall;
 use alloy::transports::{RpcError, TransportError};
 
-use crate::config::ChainConfig;
 use crate::error::Error;
 
 /// Attempts of a call that only reads.
@@ -32,6 +31,7 @@ pub struct Rpc {
     /// What must not get into a log: the URL, which may hold an API key.
     secret: String,
     timeout: Duration,
+    attempts: u32,
 }
 
 /// What a transaction should offer now, in wei per gas.
@@ -41,6 +41,13 @@ pub struct Fees {
     pub max_fee: u128,
     /// `maxPriorityFeePerGas`.
     pub tip: u128,
+}
+
+impl Fees {
+    /// Twice the base fee and the tip, so that it stays good for half a dozen full blocks.
+    pub fn over(base: u128, tip: u128) -> Self {
+        Self { max_fee: base.saturating_mul(2).saturating_add(tip), tip }
+    }
 }
 
 /// What a node said to a raw transaction.
@@ -77,7 +84,13 @@ impl Rpc {
         })?;
         let secret = parsed.to_string();
         let client = RpcClient::new_http_with_client(client, parsed);
-        Ok(Self { provider: RootProvider::new(client), shown, secret, timeout: request })
+        Ok(Self {
+            provider: RootProvider::new(client),
+            shown,
+            secret,
+            timeout: request,
+            attempts: ATTEMPTS,
+        })
     }
 
     /// An endpoint behind any transport: a node in the same process, for example.
@@ -87,15 +100,15 @@ impl Rpc {
             shown: shown.into(),
             secret: shown.into(),
             timeout: request,
+            attempts: ATTEMPTS,
         }
     }
 
-    /// The endpoint of a configuration.
-    ///
-    /// # Errors
-    /// As [`Rpc::new`].
-    pub fn of(config: &ChainConfig) -> Result<Self, Error> {
-        Self::new(&config.rpc, config.connect_timeout, config.request_timeout)
+    /// The same endpoint for a caller that has others to ask: one attempt, no patience.
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        self.attempts = 1;
+        self
     }
 
     /// The endpoint, without credentials.
@@ -118,10 +131,18 @@ impl Rpc {
         self.read("eth_getCode", || async { self.provider.get_code_at(at).await }).await
     }
 
-    /// `eth_getBalance`, in wei.
+    /// `eth_getBalance`, in wei, as of the newest block.
     pub async fn balance(&self, of: Address) -> Result<u128, Error> {
-        let balance =
-            self.read("eth_getBalance", || async { self.provider.get_balance(of).await }).await?;
+        self.balance_at(of, BlockNumberOrTag::Latest).await
+    }
+
+    /// `eth_getBalance`, in wei, as of a block.
+    pub async fn balance_at(&self, of: Address, block: BlockNumberOrTag) -> Result<u128, Error> {
+        let balance = self
+            .read("eth_getBalance", || async {
+                self.provider.get_balance(of).block_id(block.into()).await
+            })
+            .await?;
         Ok(u128::try_from(balance).unwrap_or(u128::MAX))
     }
 
@@ -141,19 +162,28 @@ impl Rpc {
         .await
     }
 
-    /// `eth_estimateGas`; [`Error::Transaction`] if it would revert.
-    pub async fn estimate(&self, from: Address, to: Address, input: Bytes) -> Result<u64, Error> {
-        let request = request(from, Some(to), input);
-        self.estimate_request(request).await
+    /// `eth_estimateGas` as of a block; [`Error::Transaction`] if it would revert.
+    pub async fn estimate(
+        &self,
+        from: Address,
+        to: Address,
+        input: Bytes,
+        block: BlockNumberOrTag,
+    ) -> Result<u64, Error> {
+        self.estimate_at(request(from, Some(to), input), block).await
     }
 
-    /// `eth_estimateGas` of any transaction.
+    /// `eth_estimateGas` of any transaction, as of the newest block.
     pub async fn estimate_request(&self, request: TransactionRequest) -> Result<u64, Error> {
-        let attempt = self
-            .provider
-            .estimate_gas(request)
-            .block(BlockNumberOrTag::Latest.into())
-            .into_future();
+        self.estimate_at(request, BlockNumberOrTag::Latest).await
+    }
+
+    async fn estimate_at(
+        &self,
+        request: TransactionRequest,
+        block: BlockNumberOrTag,
+    ) -> Result<u64, Error> {
+        let attempt = self.provider.estimate_gas(request).block(block.into()).into_future();
         match self.timed("eth_estimateGas", attempt).await? {
             Ok(gas) => Ok(gas),
             Err(RpcError::ErrorResp(e)) => {
@@ -163,23 +193,41 @@ impl Rpc {
         }
     }
 
-    /// What to offer now: twice the base fee, so that it stays good for half a dozen full blocks.
+    /// What to offer now.
     pub async fn fees(&self) -> Result<Fees, Error> {
-        let block = self
+        let base = self.base_fee(BlockNumberOrTag::Latest).await?;
+        Ok(Fees::over(base, self.tip().await?))
+    }
+
+    /// The base fee of a block, in wei per gas; 0 where blocks have none.
+    pub async fn base_fee(&self, block: BlockNumberOrTag) -> Result<u128, Error> {
+        let found = self
             .read("eth_getBlockByNumber", || async {
-                self.provider.get_block_by_number(BlockNumberOrTag::Latest).await
+                self.provider.get_block_by_number(block).await
             })
             .await?;
-        let base = block.and_then(|b| b.header.base_fee_per_gas).map_or(0, u128::from);
-        let tip = self
-            .read("eth_maxPriorityFeePerGas", || async {
-                match self.provider.get_max_priority_fee_per_gas().await {
-                    Err(RpcError::ErrorResp(_)) => Ok(DEFAULT_TIP_WEI),
-                    other => other,
-                }
+        Ok(found.and_then(|b| b.header.base_fee_per_gas).map_or(0, u128::from))
+    }
+
+    /// The Unix time of a block, in seconds; `None` if the node doesn't have it.
+    pub async fn time(&self, block: BlockNumberOrTag) -> Result<Option<u64>, Error> {
+        let found = self
+            .read("eth_getBlockByNumber", || async {
+                self.provider.get_block_by_number(block).await
             })
             .await?;
-        Ok(Fees { max_fee: base.saturating_mul(2).saturating_add(tip), tip })
+        Ok(found.map(|b| b.header.timestamp))
+    }
+
+    /// `eth_maxPriorityFeePerGas`, in wei per gas.
+    pub async fn tip(&self) -> Result<u128, Error> {
+        self.read("eth_maxPriorityFeePerGas", || async {
+            match self.provider.get_max_priority_fee_per_gas().await {
+                Err(RpcError::ErrorResp(_)) => Ok(DEFAULT_TIP_WEI),
+                other => other,
+            }
+        })
+        .await
     }
 
     /// `eth_sendRawTransaction`. A transaction that the node already has counts as taken.
@@ -203,15 +251,32 @@ impl Rpc {
         }
     }
 
-    /// `eth_call` of a contract function.
+    /// `eth_call` of a contract function, as of the newest block.
     pub async fn view<C: SolCall>(&self, to: Address, call: C) -> Result<C::Return, Error> {
-        let input: Bytes = call.abi_encode().into();
-        let output = self
-            .read("eth_call", || async {
-                self.provider.call(request(Address::ZERO, Some(to), input.clone())).await
-            })
-            .await?;
-        C::abi_decode_returns(&output).map_err(|e| Error::Rpc {
+        let output = self.call(to, call.abi_encode().into(), BlockNumberOrTag::Latest).await?;
+        self.decode::<C>(to, &output)
+    }
+
+    /// `eth_call` as of a block: what the contract returned, as it came.
+    pub async fn call(
+        &self,
+        to: Address,
+        input: Bytes,
+        block: BlockNumberOrTag,
+    ) -> Result<Bytes, Error> {
+        self.read("eth_call", || async {
+            let request = request(Address::ZERO, Some(to), input.clone());
+            self.provider.call(request).block(block.into()).await
+        })
+        .await
+    }
+
+    /// What a contract function returned.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if that is something else.
+    pub fn decode<C: SolCall>(&self, to: Address, output: &[u8]) -> Result<C::Return, Error> {
+        C::abi_decode_returns(output).map_err(|e| Error::Rpc {
             call: "eth_call",
             rpc: self.shown.clone(),
             reason: format!("{} at {to} answered something else: {e}", C::SIGNATURE),
@@ -231,7 +296,7 @@ impl Rpc {
                 Ok(Err(e)) => self.error(call, &e),
                 Err(timeout) => timeout,
             };
-            if round == ATTEMPTS {
+            if round >= self.attempts {
                 return Err(error);
             }
             tokio::time::sleep(backoff).await;
@@ -245,11 +310,15 @@ impl Rpc {
         call: &'static str,
         attempt: impl Future<Output = Result<T, TransportError>>,
     ) -> Result<Result<T, TransportError>, Error> {
-        tokio::time::timeout(self.timeout, attempt).await.map_err(|_| Error::Rpc {
-            call,
-            rpc: self.shown.clone(),
-            reason: format!("no answer within {} s", self.timeout.as_secs()),
-        })
+        tokio::time::timeout(self.timeout, attempt)
+            .await
+            .map_err(|_| self.silent(call, self.timeout))
+    }
+
+    /// The error of a call that got no answer in time.
+    pub fn silent(&self, call: &'static str, limit: Duration) -> Error {
+        let reason = format!("no answer within {} s", limit.as_secs());
+        Error::Unreachable { call, rpc: self.shown.clone(), reason }
     }
 
     fn error(&self, call: &'static str, error: &TransportError) -> Error {
@@ -264,7 +333,11 @@ impl Rpc {
             cause = inner.source();
         }
         let reason = reason.replace(&self.secret, &self.shown);
-        Error::Rpc { call, rpc: self.shown.clone(), reason }
+        let rpc = self.shown.clone();
+        match error {
+            RpcError::ErrorResp(_) => Error::Rpc { call, rpc, reason },
+            _ => Error::Unreachable { call, rpc, reason },
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::Driver;
 use super::outbox::{Intent, Outbox, State};
-use super::rpc::Rpc;
+use super::quorum::{EndpointView, Quorum};
 use crate::error::Error;
 use crate::journal::entry::text;
 use crate::keys::Wallet;
@@ -12,8 +12,12 @@ use crate::keys::Wallet;
 /// The state as of the last look at the chain.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChainView {
-    /// The endpoint, without credentials.
+    /// The endpoints, without credentials.
     pub rpc: String,
+    /// How each of them is.
+    pub endpoints: Vec<EndpointView>,
+    /// What they disagreed on during the last minute; nothing is done on the word of one.
+    pub quarrel: Option<String>,
     /// Whether the last look succeeded.
     pub reachable: bool,
     /// Why it didn't.
@@ -71,9 +75,11 @@ fn decimal<S: Serializer>(value: &Option<u128>, s: S) -> Result<S::Ok, S::Error>
 const DONE_SHOWN: usize = 10;
 
 impl ChainView {
-    pub(super) fn new(rpc: &Rpc, wallet: &Wallet, outbox: &Outbox) -> Self {
+    pub(super) fn new(rpc: &Quorum, wallet: &Wallet, outbox: &Outbox) -> Self {
         Self {
-            rpc: rpc.shown().into(),
+            rpc: rpc.shown(),
+            endpoints: rpc.endpoints(),
+            quarrel: rpc.quarrel(),
             reachable: false,
             error: None,
             block: 0,
@@ -133,6 +139,8 @@ impl Driver {
             let mut failed = ChainView::clone(view);
             failed.reachable = false;
             failed.error = Some(error.to_string());
+            failed.endpoints = self.rpc.endpoints();
+            failed.quarrel = self.rpc.quarrel();
             failed.open = self.open_intents();
             failed.done = last_done(&self.past.outbox);
             *view = std::sync::Arc::new(failed);

@@ -7,12 +7,14 @@ use std::time::Duration;
 use toml::de::DeTable;
 use weir_usage::{ChannelTerms, Domain, Price};
 
-use super::reader::{Problem, Problems, Section};
+use super::reader::{OneOrMore, Problem, Problems, Section};
 use super::{ChainConfig, Channel, Config, Policy, Tolerance};
 
 const GWEI: u128 = 1_000_000_000;
 /// A claim of this many vouchers is about 2M gas, far below any block limit.
 const CLAIM_BATCH_MAX: u64 = 100;
+/// Each is asked at every look at the chain, and is a label of the metrics.
+const RPC_MAX: usize = 8;
 
 /// Reads a configuration.
 ///
@@ -114,13 +116,8 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
         p.add(s.span(), "[chain] is missing", "it names rpc, chain_id, escrow and key_file");
         return None;
     }
-    let rpc: Option<String> = s.required("rpc", p);
-    if let Some(rpc) = &rpc
-        && !rpc.starts_with("http://")
-        && !rpc.starts_with("https://")
-    {
-        p.add(s.span_of("rpc"), format!("`rpc` is \"{rpc}\""), "http:// or https://");
-    }
+    let rpc = read_rpc(&mut s, p);
+    let quorum = read_quorum(&mut s, rpc.as_ref().map_or(1, Vec::len), p);
     let chain_id = s.required("chain_id", p);
     let escrow = s.required("escrow", p);
     let config = (
@@ -138,6 +135,7 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
     s.finish(p);
     Some(ChainConfig {
         rpc: rpc?,
+        quorum,
         domain: Domain { chain_id: chain_id?, escrow: escrow? },
         anchor: config.0,
         key_file: config.1?,
@@ -150,6 +148,35 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
         fee_ceiling_wei: u128::from(config.8) * GWEI,
         low_balance_wei: u128::from(config.9) * GWEI,
     })
+}
+
+fn read_rpc(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Vec<String>> {
+    let OneOrMore(rpc) = s.required("rpc", p)?;
+    if rpc.is_empty() || rpc.len() > RPC_MAX {
+        p.add(s.span_of("rpc"), format!("`rpc` names {} endpoints", rpc.len()), "1 to 8");
+    }
+    for (index, url) in rpc.iter().enumerate() {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            p.add(s.span_of("rpc"), format!("`rpc` is \"{url}\""), "http:// or https://");
+        }
+        if rpc[..index].contains(url) {
+            let hint = "an endpoint can't check itself";
+            p.add(s.span_of("rpc"), "`rpc` names an endpoint twice", hint);
+        }
+    }
+    Some(rpc)
+}
+
+fn read_quorum(s: &mut Section<'_, '_>, endpoints: usize, p: &mut Problems<'_>) -> usize {
+    // Half of them: of two, one may be down; those that answer must agree all the same.
+    let default = endpoints.div_ceil(2).max(1);
+    let quorum = s.or::<u64>("quorum", default as u64, p);
+    if quorum == 0 || quorum > endpoints as u64 {
+        let hint = format!("1 to {endpoints}, the number of endpoints");
+        p.add(s.span_of("quorum"), format!("`quorum` is {quorum}"), hint);
+        return default;
+    }
+    quorum as usize
 }
 
 fn read_policy(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Policy {

@@ -298,6 +298,19 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
+/// A string, or an array of them.
+pub(super) struct OneOrMore(pub(super) Vec<String>);
+
+impl Value for OneOrMore {
+    const FORM: &'static str = "a string, or several in [ ]";
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_str() {
+            Some(one) => Ok(Self(vec![one.to_owned()])),
+            None => Vec::read(value).map(Self),
+        }
+    }
+}
+
 fn from_text<T: FromStr<Err: fmt::Display>>(value: &DeValue<'_>) -> Result<T, String> {
     let text = value.as_str().ok_or_else(|| wrong_type(value, "a string"))?;
     text.parse().map_err(|e| format!("`{text}`: {e}"))

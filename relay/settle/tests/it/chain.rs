@@ -18,14 +18,23 @@ use crate::common::disk::{Disk, Fault};
 use crate::common::relay::Relay;
 use crate::common::{EXIT, PRICE, Rng, eventually, pay, payer, usage};
 
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-async fn start<S: Storage + 'static>(anvil: &Anvil, config: &Config, storage: S) -> Running {
+pub(crate) async fn start<S: Storage + 'static>(
+    anvil: &Anvil,
+    config: &Config,
+    storage: S,
+) -> Running {
     sidecar::start(config.clone(), storage, anvil.exit_wallet()).await.unwrap()
 }
 
 /// Reports `bytes` in all on a lane and pays for them.
-async fn use_and_pay(config: &Config, epoch: u64, channel: ChannelId, bytes: u64) -> Relay {
+pub(crate) async fn use_and_pay(
+    config: &Config,
+    epoch: u64,
+    channel: ChannelId,
+    bytes: u64,
+) -> Relay {
     let mut relay = Relay::connect(&config.socket, epoch).await;
     relay.report(usage(channel, 0, epoch.into(), bytes, 0)).await;
     let ask = relay.ask(channel, 0, bytes).await;
@@ -41,7 +50,7 @@ async fn use_and_pay(config: &Config, epoch: u64, channel: ChannelId, bytes: u64
     relay
 }
 
-async fn settle_now(running: &Running) -> Report {
+pub(crate) async fn settle_now(running: &Running) -> Report {
     tokio::time::timeout(LONG, running.sidecar.driver.settle_now()).await.unwrap().unwrap()
 }
 
@@ -336,7 +345,7 @@ async fn a_node_that_hangs_stops_only_the_chain() {
     let terms = anvil.open(&contracts, 1, 1_000_000).await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = anvil.config(&contracts, &terms, "request_timeout_s = 1");
-    config.chain.rpc = format!("http://{}", silent.local_addr().unwrap());
+    config.chain.rpc = vec![format!("http://{}", silent.local_addr().unwrap())];
     let running = start(&anvil, &config, FileStorage::open(&config.journal).unwrap()).await;
     drop(use_and_pay(&config, 1, terms.id(&contracts.domain), 1000).await);
     let error = eventually("the chain is reported", LONG, async || {

@@ -5,4 +5,5 @@ mod chain;
 mod common;
 mod config;
 mod journal;
+mod quorum;
 mod server;

@@ -2,6 +2,7 @@
 
 pub(crate) mod anvil;
 pub(crate) mod disk;
+pub(crate) mod proxy;
 pub(crate) mod relay;
 
 use std::time::{Duration, Instant};
