@@ -44,7 +44,7 @@ impl BondDomain {
         eip712::separator(BondDomain::NAME, self.chain_id, self.bond)
     }
 
-    fn digest(&self, struct_hash: &Digest) -> Digest {
+    pub(crate) fn digest(&self, struct_hash: &Digest) -> Digest {
         eip712::digest(&self.separator(), struct_hash)
     }
 }

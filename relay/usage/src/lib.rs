@@ -24,6 +24,7 @@ mod ids;
 pub mod merkle;
 mod price;
 mod record;
+mod sample;
 mod signature;
 #[cfg(feature = "serde")]
 mod text;
@@ -47,5 +48,6 @@ pub use record::{
     Amount, DROP_REASON_LABELS, DROP_REASONS, Direction, ExitFlow, FlowAmount, RECORD_VERSION,
     Transport, UsageRecord, usage_head,
 };
+pub use sample::{CoSigned, Sample, SignedSample};
 pub use signature::{SIGNATURE_BYTES, Signature, SigningKey};
 pub use voucher::{Domain, SignedVoucher, Voucher};

@@ -1,0 +1,117 @@
+//! Roots over samples: what was known each hour, and what a verdict was computed from.
+//!
+//! Both are the Merkle-sum trees of `weir_usage::merkle`. An hour's leaves are samples, which sum up
+//! to the bytes they tell of; a verdict's leaves are the intervals of its period, each with
+//! everything that was said of it, and they sum up to the number of bad ones. So a single interval
+//! can be shown, and the number of bad ones is what the root says it is.
+
+use serde::{Deserialize, Serialize};
+use weir_usage::bond::BondDomain;
+use weir_usage::merkle::{self, Anchor, Leaf, Proof};
+use weir_usage::{Digest, Keccak, Sample};
+
+use crate::{Error, Interval, Judged, Judgement, Record};
+
+const HOUR_S: u64 = 3_600;
+
+/// The samples of one hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourRoot {
+    /// Hours since 1970.
+    pub hour: u64,
+    /// Root over the samples whose intervals began in it.
+    pub root: Digest,
+    /// Samples and statements.
+    pub samples: u64,
+    /// Bytes that they tell of.
+    pub bytes: u64,
+}
+
+/// The roots of the hours of a period in which anything was said.
+///
+/// # Errors
+/// If the agreement has no such period.
+pub fn hourly(record: &Record, period: u32) -> Result<Vec<HourRoot>, Error> {
+    let domain = &record.agreement().domain;
+    let mut hours: Vec<(u64, Vec<Leaf>)> = Vec::new();
+    for (number, interval) in record.intervals(record.numbers(period)?) {
+        let hour = record.begins(number) / HOUR_S;
+        if hours.last().is_none_or(|(last, _)| *last != hour) {
+            hours.push((hour, Vec::new()));
+        }
+        if let Some((_, leaves)) = hours.last_mut() {
+            leaves.extend(samples(interval).map(|sample| sample_leaf(domain, sample)));
+        }
+    }
+    hours
+        .into_iter()
+        .map(|(hour, leaves)| {
+            let Anchor { root, total, .. } = merkle::anchor(hour, &leaves)?;
+            let bytes = u64::try_from(total).unwrap_or(u64::MAX);
+            Ok(HourRoot { hour, root, samples: leaves.len() as u64, bytes })
+        })
+        .collect()
+}
+
+/// The root of a judgement; its total is the number of bad intervals.
+///
+/// # Errors
+/// If the sum overflows, which it can't.
+pub fn evidence(record: &Record, judgement: &Judgement) -> Result<Anchor, Error> {
+    Ok(merkle::anchor(judgement.period.into(), &leaves(record, judgement))?)
+}
+
+/// The leaf of one interval of a judgement and its way to the root.
+///
+/// # Errors
+/// If the period has no such interval.
+pub fn proof(record: &Record, judgement: &Judgement, number: u64) -> Result<(Leaf, Proof), Error> {
+    let leaves = leaves(record, judgement);
+    let missing = Error::NoSuchInterval { interval: number };
+    let index = number.checked_sub(judgement.first).ok_or(missing.clone())? as usize;
+    let leaf = *leaves.get(index).ok_or(missing)?;
+    Ok((leaf, merkle::prove(&leaves, index)?))
+}
+
+fn leaves(record: &Record, judgement: &Judgement) -> Vec<Leaf> {
+    let domain = &record.agreement().domain;
+    let numbered = (judgement.first..).zip(&judgement.intervals);
+    numbered
+        .map(|(number, &judged)| interval_leaf(domain, number, judged, record.interval(number)))
+        .collect()
+}
+
+/// `keccak("Weir interval" || number || judged || samples || (digest || role)*)`: all that a reader
+/// needs to judge the interval again.
+fn interval_leaf(
+    domain: &BondDomain,
+    number: u64,
+    judged: Judged,
+    interval: Option<&Interval>,
+) -> Leaf {
+    let mut hash = Keccak::default()
+        .update(b"Weir interval")
+        .update(&number.to_be_bytes())
+        .update(&[judged as u8]);
+    if let Some(interval) = interval {
+        for (role, sample) in interval
+            .used
+            .values()
+            .map(|used| (0, &used.sample))
+            .chain(interval.measured.values().map(|said| (1, &said.sample)))
+        {
+            hash = hash.update(&sample.digest(domain).0).update(&[role]);
+        }
+    }
+    Leaf { hash: hash.finish(), sum: u128::from(judged == Judged::Bad) }
+}
+
+fn sample_leaf(domain: &BondDomain, sample: &Sample) -> Leaf {
+    let sum = u128::from(sample.up_bytes) + u128::from(sample.down_bytes);
+    Leaf { hash: sample.digest(domain), sum }
+}
+
+fn samples(interval: &Interval) -> impl Iterator<Item = &Sample> {
+    let used = interval.used.values().map(|used| &used.sample);
+    used.chain(interval.measured.values().map(|said| &said.sample))
+}
