@@ -11,6 +11,7 @@ pub mod force;
 pub mod once;
 pub mod outbox;
 mod plan;
+mod price;
 pub mod quorum;
 mod refresh;
 pub mod rpc;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 pub use force::Report;
+pub use price::Waiting;
 pub use view::{ChainView, IntentView};
 
 use crate::book::LaneKey;
@@ -102,8 +104,14 @@ pub struct Driver {
     past: Past,
     /// Per open intent: what this process did about its newest transaction.
     sent: HashMap<u64, SentAt>,
-    /// After a failed intent of a kind, none of that kind is planned for a while.
+    /// Since a failed intent of a kind: none of that kind is planned for a while.
     paused: HashMap<&'static str, Instant>,
+    /// When each kind was last planned by this process, and when and at what time it began.
+    planned: HashMap<&'static str, Instant>,
+    started: Instant,
+    started_ms: u64,
+    /// What is due and isn't done.
+    waiting: Vec<Waiting>,
     refreshed: Option<Instant>,
     chain: refresh::Known,
     jobs: mpsc::Receiver<oneshot::Sender<Report>>,
@@ -175,6 +183,10 @@ impl Driver {
             past,
             sent: HashMap::new(),
             paused: HashMap::new(),
+            planned: HashMap::new(),
+            started: Instant::now(),
+            started_ms: crate::now_ms(),
+            waiting: Vec::new(),
             refreshed: None,
             chain: refresh::Known::default(),
             jobs: queue,
@@ -233,6 +245,8 @@ impl Driver {
         self.advance(head).await?;
         self.refresh(head).await?;
         if self.job.is_some() {
+            let view = self.clerk.view().await?;
+            self.plan_leaving(&view).await?;
             self.run_job(head).await?;
         } else {
             self.plan().await?;
@@ -254,6 +268,9 @@ impl Driver {
             .map_err(|detail| Error::Contradiction { offset: 0, detail })?;
         if let Some(intent) = self.past.outbox.get(step.intent) {
             log_step(intent, &step.step);
+            if matches!(step.step, Step::Planned { .. }) {
+                self.planned.insert(intent.kind(), Instant::now());
+            }
             if !intent.is_open() {
                 self.sent.remove(&step.intent);
                 // What the lanes are worth has changed.

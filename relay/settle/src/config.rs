@@ -63,8 +63,10 @@ pub struct ChainConfig {
     pub confirmations: u64,
     /// A transaction that isn't mined for that long gets a higher fee.
     pub stuck_after: Duration,
-    /// Never offer more than this per gas, in wei.
+    /// Never offer more than this per gas, in wei, unless a deposit is about to leave.
     pub fee_ceiling_wei: u128,
+    /// Nor more than this then.
+    pub deadline_fee_ceiling_wei: u128,
     /// Below this the wallet counts as empty, in wei.
     pub low_balance_wei: u128,
 }
@@ -84,6 +86,10 @@ pub struct Policy {
     pub settle_period: Duration,
     /// Anchor the usage root so often.
     pub anchor_period: Duration,
+    /// So long before a payer can take its deposit, the gas ceiling is lifted for what it owes.
+    pub deadline: Duration,
+    /// What a million token units are worth, in wei; 0 if unknown, and then nothing is too little.
+    pub wei_per_million_units: u128,
 }
 
 /// How far the kernel's count may be from the engine's before no more vouchers are asked for.

@@ -26,7 +26,11 @@ const REOFFER: Duration = Duration::from_secs(5);
 impl Driver {
     /// Moves every open intent as far as the chain allows. `head` is the newest block.
     pub(super) async fn advance(&mut self, head: u64) -> Result<(), Error> {
-        let ids: Vec<u64> = self.past.outbox.open().map(|i| i.id).collect();
+        // What would be lost otherwise is signed first, whatever was planned before it.
+        let mut intents: Vec<(bool, u64)> =
+            self.past.outbox.open().map(|i| (self.left(i).is_none(), i.id)).collect();
+        intents.sort_unstable();
+        let ids: Vec<u64> = intents.into_iter().map(|(_, id)| id).collect();
         for id in ids {
             let Some(intent) = self.past.outbox.get(id).cloned() else { continue };
             if intent.nonce.is_some() {
@@ -63,7 +67,14 @@ impl Driver {
             }
             Err(other) => return Err(other),
         };
-        let fees = self.affordable(self.rpc.fees().await?)?;
+        let fees = self.rpc.fees().await?;
+        self.chain.fees = Some(fees);
+        let left = self.left(&intent);
+        if let Some(reason) = self.prices().too_expensive(left) {
+            // Nothing is lost: what is due is planned anew, with the vouchers of then.
+            return self.step(intent.id, Step::Abandoned { reason }).await;
+        }
+        let fees = Fees { max_fee: fees.max_fee.min(self.prices().ceiling(left)), tip: fees.tip };
         let nonce = self.free_nonce(head).await?;
         self.sign(intent.id, self.transaction(nonce, gas, fees, to, input)).await
     }
@@ -113,8 +124,11 @@ impl Driver {
         tx.max_priority_fee_per_gas =
             current.tip.max(more(tx.max_priority_fee_per_gas)).min(tx.max_fee_per_gas);
         let fee = tx.max_fee_per_gas;
-        if fee > self.config.fee_ceiling_wei {
-            warn!(id = intent.id, fee, "stuck, and the fee ceiling forbids to pay more");
+        // It may be in the way of one that is more urgent than itself.
+        let left = self.past.outbox.open().filter_map(|i| self.left(i)).min();
+        let ceiling = self.prices().ceiling(left);
+        if fee > ceiling {
+            warn!(id = intent.id, fee, ceiling, "stuck, and the fee ceiling forbids to pay more");
             self.sent.insert(intent.id, SentAt::now());
             return Ok(());
         }
@@ -143,7 +157,7 @@ impl Driver {
         let at = self.sent.entry(intent.id).or_insert_with(SentAt::now);
         match answer {
             Sent::Taken => {
-                at.next = Instant::now() + RESEND;
+                at.next = Instant::now() + RESEND.min(self.config.stuck_after / 4);
                 at.refused = None;
             }
             Sent::Refused(reason) => {
@@ -208,22 +222,10 @@ impl Driver {
         }
     }
 
-    /// Caps the fee at the ceiling; an error if the chain wants more than that right now.
-    fn affordable(&self, fees: Fees) -> Result<Fees, Error> {
-        let ceiling = self.config.fee_ceiling_wei;
-        let base = fees.max_fee.saturating_sub(fees.tip) / 2;
-        let leaving = self.chain.channels.values().any(|c| c.withdrawing);
-        // A payer who leaves takes more than any fee.
-        if leaving || fees.max_fee <= ceiling {
-            return Ok(fees);
-        }
-        if base.saturating_add(fees.tip) > ceiling {
-            return Err(Error::Transaction {
-                action: "signing".into(),
-                reason: format!("the chain wants {base} wei per gas, the ceiling is {ceiling}"),
-            });
-        }
-        Ok(Fees { max_fee: ceiling, tip: fees.tip })
+    /// How long the shortest of what an intent claims can still be claimed.
+    fn left(&self, intent: &Intent) -> Option<Duration> {
+        let Action::Claim { rows } = &intent.action else { return None };
+        rows.iter().filter_map(|row| self.chain.left(&row.channel)).min()
     }
 
     fn transaction(

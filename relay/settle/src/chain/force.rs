@@ -106,7 +106,7 @@ impl Driver {
             let view = self.clerk.view().await?;
             (job.waiting, job.phase) = match job.phase {
                 Phase::Claim => (self.plan_claims(&view).await?, Phase::Settle),
-                Phase::Settle => (self.plan_settles(|_| true).await?, Phase::Anchor),
+                Phase::Settle => (self.plan_settles().await?, Phase::Anchor),
                 Phase::Anchor => (self.plan_anchor(&view).await?, Phase::Done),
                 Phase::Done => return Ok(()),
             };

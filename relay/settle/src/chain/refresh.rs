@@ -1,6 +1,7 @@
 //! What the chain says about channels, earnings and the wallet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use alloy::primitives::B256;
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use weir_usage::{Address, ChannelId, Funding};
 
 use super::Driver;
 use super::contracts::{self, IExitEscrow};
+use super::rpc::Fees;
 use crate::book::LaneKey;
 use crate::clerk::{ChainNews, LaneNews, View};
 use crate::config::Channel;
@@ -26,14 +28,27 @@ pub(super) struct Known {
     /// By receiver and token.
     pub(super) earned: BTreeMap<(Address, Address), u128>,
     pub(super) wallet_wei: Option<u128>,
+    /// What the chain wants per gas.
+    pub(super) fees: Option<Fees>,
+    /// The chain's own clock, Unix seconds: withdrawals go by it, whatever this host's says.
+    pub(super) time: u64,
 }
 
 /// A channel as the escrow has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OnChain {
     pub(super) exists: bool,
-    pub(super) withdrawing: bool,
+    /// When the payer can take the rest, Unix seconds by the chain's clock; 0 if it doesn't leave.
+    pub(super) withdraw_at: u64,
     pub(super) balance: u128,
+}
+
+impl Known {
+    /// How long what a channel's payer owes can still be claimed, if it leaves.
+    pub(super) fn left(&self, channel: &ChannelId) -> Option<Duration> {
+        let found = self.channels.get(channel).filter(|c| c.withdraw_at != 0)?;
+        Some(Duration::from_secs(found.withdraw_at.saturating_sub(self.time)))
+    }
 }
 
 impl Driver {
@@ -55,7 +70,7 @@ impl Driver {
                 channel.id,
                 OnChain {
                     exists: !found.payer.is_zero(),
-                    withdrawing: found.withdrawAt != 0,
+                    withdraw_at: found.withdrawAt,
                     balance: found.balance,
                 },
             );
@@ -78,6 +93,8 @@ impl Driver {
             warn!(wallet = %self.address(), wei, "the wallet runs out of gas money");
         }
         known.wallet_wei = Some(wei);
+        known.fees = Some(self.rpc.fees().await?);
+        known.time = self.rpc.time().await?;
         self.chain = known;
         self.refreshed = Some(Instant::now());
         let view = self.clerk.view().await?;
@@ -100,7 +117,7 @@ impl Driver {
         let all_owed: u128 = keys().map(|k| owed(&k)).fold(0, u128::saturating_add);
         let funding = match found {
             OnChain { exists: false, .. } => Funding::Missing,
-            OnChain { withdrawing: true, .. } => Funding::Withdrawing,
+            OnChain { withdraw_at: 1.., .. } => Funding::Withdrawing,
             OnChain { balance, .. } if *balance <= all_owed => Funding::Exhausted,
             _ => Funding::Funded,
         };

@@ -48,6 +48,11 @@ impl Fees {
     pub fn over(base: u128, tip: u128) -> Self {
         Self { max_fee: base.saturating_mul(2).saturating_add(tip), tip }
     }
+
+    /// What a transaction would pay in the next block, in wei per gas.
+    pub fn now(&self) -> u128 {
+        (self.max_fee.saturating_sub(self.tip) / 2).saturating_add(self.tip)
+    }
 }
 
 /// What a node said to a raw transaction.

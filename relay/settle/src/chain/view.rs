@@ -4,7 +4,9 @@ use serde::{Serialize, Serializer};
 
 use super::Driver;
 use super::outbox::{Intent, Outbox, State};
+use super::price::Waiting;
 use super::quorum::{EndpointView, Quorum};
+use crate::config::Channel;
 use crate::error::Error;
 use crate::journal::entry::text;
 use crate::keys::Wallet;
@@ -36,10 +38,26 @@ pub struct ChainView {
     /// Claimed and not yet pulled, over all receivers and tokens, in token units.
     #[serde(serialize_with = "text::serialize")]
     pub earned: u128,
+    /// What is due and isn't done, and why.
+    pub waiting: Vec<Waiting>,
+    /// Payers that withdraw, and the seconds until they can take their deposits.
+    pub leaving: Vec<Leaving>,
+    /// What the chain wants per gas, in wei.
+    #[serde(serialize_with = "decimal")]
+    pub gas_price_wei: Option<u128>,
     /// Intents with something left to do, oldest first.
     pub open: Vec<IntentView>,
     /// Intents that are done, newest first; a few.
     pub done: Vec<IntentView>,
+}
+
+/// A payer that withdraws.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leaving {
+    /// Its channel.
+    pub channel: String,
+    /// Until it can take what is left, by the chain's clock.
+    pub seconds_left: u64,
 }
 
 /// How far an intent got.
@@ -88,6 +106,9 @@ impl ChainView {
             wallet_wei: None,
             wallet_low: false,
             earned: 0,
+            waiting: Vec::new(),
+            leaving: Vec::new(),
+            gas_price_wei: None,
             open: outbox.open().map(IntentView::of).collect(),
             done: last_done(outbox),
         }
@@ -127,6 +148,9 @@ impl Driver {
                 wallet_wei,
                 wallet_low: wallet_wei.is_some_and(|wei| wei < self.config.low_balance_wei),
                 earned: self.chain.earned.values().fold(0, |sum, e| sum.saturating_add(*e)),
+                waiting: self.waiting.clone(),
+                leaving: self.leaving(),
+                gas_price_wei: self.chain.fees.map(|fees| fees.now()),
                 open: self.open_intents(),
                 ..ChainView::new(&self.rpc, &self.wallet, &self.past.outbox)
             });
@@ -145,6 +169,14 @@ impl Driver {
             failed.done = last_done(&self.past.outbox);
             *view = std::sync::Arc::new(failed);
         });
+    }
+
+    fn leaving(&self) -> Vec<Leaving> {
+        let left = |channel: &Channel| {
+            let seconds_left = self.chain.left(&channel.id)?.as_secs();
+            Some(Leaving { channel: channel.id.to_string(), seconds_left })
+        };
+        self.channels.iter().filter_map(left).collect()
     }
 
     fn open_intents(&self) -> Vec<IntentView> {

@@ -131,6 +131,7 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
         seconds(&mut s, "stuck_after_s", 120, p),
         s.or::<u64>("fee_ceiling_gwei", 200, p),
         s.or::<u64>("low_balance_gwei", 10_000_000, p),
+        s.or::<u64>("deadline_fee_ceiling_gwei", 2_000, p),
     );
     s.finish(p);
     Some(ChainConfig {
@@ -147,6 +148,7 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
         stuck_after: config.7,
         fee_ceiling_wei: u128::from(config.8) * GWEI,
         low_balance_wei: u128::from(config.9) * GWEI,
+        deadline_fee_ceiling_wei: u128::from(config.10) * GWEI,
     })
 }
 
@@ -195,6 +197,8 @@ fn read_policy(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Policy {
         settle_threshold: s.or("settle_threshold", 100_000_000, p),
         settle_period: seconds(&mut s, "settle_period_s", 604_800, p),
         anchor_period: seconds(&mut s, "anchor_period_s", 86_400, p),
+        deadline: seconds(&mut s, "deadline_s", 21_600, p),
+        wei_per_million_units: s.or("wei_per_million_units", 0, p),
     };
     s.finish(p);
     policy

@@ -5,5 +5,6 @@ mod chain;
 mod common;
 mod config;
 mod journal;
+mod policy;
 mod quorum;
 mod server;
