@@ -5,6 +5,7 @@
 //! records and vouchers are journaled all the same, and the exposure is shown.
 
 mod advance;
+pub mod bond;
 pub mod contracts;
 pub mod deploy;
 pub mod force;

@@ -3,6 +3,8 @@
 mod lab;
 mod operate;
 mod serve;
+mod stake;
+mod terms;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,7 +84,7 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
-    /// Deploy ExitEscrow and UsageAnchor, and on request a test token.
+    /// Deploy ExitEscrow, UsageAnchor and OperatorBond, and on request a test token.
     Deploy {
         #[command(flatten)]
         chain: Chain,
@@ -96,6 +98,15 @@ enum Command {
     /// The payer's side of a channel.
     #[command(subcommand)]
     Channel(ChannelCommand),
+    /// What the operator puts behind his word: open a stake, raise it, show it.
+    #[command(subcommand)]
+    Stake(stake::Stake),
+    /// Take a stake back.
+    #[command(subcommand)]
+    Unstake(stake::Unstake),
+    /// Service-level agreements: make, sign, show, open, fund, close.
+    #[command(subcommand)]
+    Terms(terms::Terms),
 }
 
 #[derive(Debug, Subcommand)]
@@ -179,6 +190,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 lab::deploy(&chain, test_token, json).await
             }
             Command::Channel(ChannelCommand::Open(open)) => lab::open(&open).await,
+            Command::Stake(command) => stake::stake(command).await,
+            Command::Unstake(command) => stake::unstake(command).await,
+            Command::Terms(command) => terms::run(command).await,
         }
     })
 }

@@ -91,6 +91,14 @@ pub enum Error {
         /// Why not. Never holds any of its content.
         reason: String,
     },
+    /// A file of terms, statements or proofs isn't one. Whoever wrote it.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A socket path is taken by a live process. Operator.
     #[error("{} is in use: another weir-settle listens there", path.display())]
     SocketInUse {

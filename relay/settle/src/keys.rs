@@ -11,7 +11,7 @@ use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
-use weir_usage::Digest;
+use weir_usage::{Digest, Signature};
 
 use crate::error::Error;
 
@@ -61,6 +61,18 @@ impl Wallet {
     /// Who signs.
     pub fn address(&self) -> Address {
         self.0.address()
+    }
+
+    /// Signs a digest (EIP-712), as a payer or operator signs an agreement.
+    ///
+    /// # Errors
+    /// [`Error::Transaction`] if the signature can't be made.
+    pub fn sign_digest(&self, digest: &Digest) -> Result<Signature, Error> {
+        let fail = |reason| Error::Transaction { action: "signing".into(), reason };
+        let signature =
+            self.0.sign_hash_sync(&B256::from(digest.0)).map_err(|e| fail(e.to_string()))?;
+        // alloy's form is r, s, v = 27 or 28, with a low s.
+        Ok(Signature(signature.as_bytes()))
     }
 
     /// Signs a transaction.

@@ -6,12 +6,14 @@
 //! - [`clerk`]: the one task that writes the journal and keeps the book.
 //! - [`server`]: the relay's socket.
 //! - [`chain`]: claims, settlements and anchors, each exactly once.
+//! - [`agreement`]: files of service-level agreements.
 //! - [`control`] and [`metrics`]: the operator's side.
 //!
 //! It holds the only key that signs transactions, and never sees a packet.
 
 #![forbid(unsafe_code)]
 
+pub mod agreement;
 pub mod book;
 pub mod chain;
 pub mod clerk;

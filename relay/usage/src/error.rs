@@ -131,4 +131,12 @@ pub enum Error {
     /// The proof doesn't lead to the root.
     #[error("the proof doesn't lead to the root")]
     BadProof,
+
+    // Hidden amounts: whoever made the commitment or the opening is at fault.
+    /// 33 bytes that are no point of secp256k1.
+    #[error("not a compressed point of secp256k1")]
+    NotOnCurve,
+    /// The opening is of another commitment, or of another sum.
+    #[error("the opening doesn't fit the commitment: another amount, or another blinder")]
+    BadOpening,
 }

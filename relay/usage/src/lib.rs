@@ -22,6 +22,7 @@ mod frame;
 mod hash;
 mod ids;
 pub mod merkle;
+pub mod pedersen;
 mod price;
 mod record;
 mod sample;

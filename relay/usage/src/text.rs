@@ -4,6 +4,7 @@
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
+use crate::pedersen::{Blinder, Commitment};
 use crate::{Address, ChannelId, Digest, ExitId, Signature, SlaId, StakeId};
 
 macro_rules! as_text {
@@ -22,7 +23,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Address, ChannelId, Digest, ExitId, Signature, SlaId, StakeId);
+as_text!(Address, Blinder, ChannelId, Commitment, Digest, ExitId, Signature, SlaId, StakeId);
 
 /// `#[serde(with = ...)]` for token units.
 pub(crate) mod amount {

@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub enum Contract {
     /// Payers' deposits.
     ExitEscrow,
+    /// Operators' stakes, and the bonds of agreements.
+    OperatorBond,
     /// Usage roots.
     UsageAnchor,
     /// An ERC-20 that anybody can mint, for labs.
@@ -76,6 +78,7 @@ impl Contract {
     fn name(self) -> &'static str {
         match self {
             Self::ExitEscrow => "ExitEscrow",
+            Self::OperatorBond => "OperatorBond",
             Self::UsageAnchor => "UsageAnchor",
             Self::TestToken => "TestToken",
         }
@@ -85,6 +88,9 @@ impl Contract {
         let text = match self {
             Self::ExitEscrow => {
                 include_str!("../../../../deploy/contracts/artifacts/ExitEscrow.json")
+            }
+            Self::OperatorBond => {
+                include_str!("../../../../deploy/contracts/artifacts/OperatorBond.json")
             }
             Self::UsageAnchor => {
                 include_str!("../../../../deploy/contracts/artifacts/UsageAnchor.json")
@@ -201,7 +207,8 @@ mod tests {
 
     #[test]
     fn artifacts_are_readable() {
-        for contract in [Contract::ExitEscrow, Contract::UsageAnchor, Contract::TestToken] {
+        use Contract::{ExitEscrow, OperatorBond, TestToken, UsageAnchor};
+        for contract in [ExitEscrow, OperatorBond, UsageAnchor, TestToken] {
             let artifact = contract.artifact();
             assert!(artifact.bytecode.len() > artifact.deployed.len());
             assert!(artifact.bytecode.ends_with(&artifact.deployed), "no constructor arguments");

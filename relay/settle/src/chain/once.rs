@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use alloy::consensus::TxEip1559;
 use alloy::eips::BlockNumberOrTag;
+use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::rpc::types::TransactionReceipt;
 
@@ -14,6 +15,34 @@ use crate::keys::Wallet;
 
 /// Between two looks for a receipt.
 const POLL: Duration = Duration::from_millis(200);
+
+/// Waits until no transaction of the key is under way: one of an earlier command that was killed,
+/// say. What is read from the chain after this includes all that the key has done.
+///
+/// # Errors
+/// [`Error::Transaction`] if they aren't mined in `patience`.
+pub async fn idle(rpc: &Rpc, wallet: &Wallet, patience: Duration) -> Result<(), Error> {
+    let of = wallet.address();
+    let deadline = Instant::now() + patience;
+    loop {
+        let mined = rpc.nonce(of, BlockNumberOrTag::Latest).await?;
+        let known = rpc.nonce(of, BlockNumberOrTag::Pending).await?;
+        if known <= mined {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Transaction {
+                action: format!("waiting for transactions of {of}"),
+                reason: format!(
+                    "{} aren't mined after {} s; is it the key of a running sidecar? Use another",
+                    known - mined,
+                    patience.as_secs()
+                ),
+            });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
 
 /// Sends one transaction (`to` = `None` creates a contract) and waits until it is mined.
 ///
@@ -27,9 +56,25 @@ pub async fn send(
     input: Bytes,
     patience: Duration,
 ) -> Result<TransactionReceipt, Error> {
+    pay(rpc, wallet, action, to, input, U256::ZERO, patience).await
+}
+
+/// As [`send`], with `value` wei.
+///
+/// # Errors
+/// As [`send`].
+pub async fn pay(
+    rpc: &Rpc,
+    wallet: &Wallet,
+    action: &str,
+    to: Option<Address>,
+    input: Bytes,
+    value: U256,
+    patience: Duration,
+) -> Result<TransactionReceipt, Error> {
     let fail = |reason: String| Error::Transaction { action: action.into(), reason };
     let gas = rpc
-        .estimate_request(rpc::request(wallet.address(), to, input.clone()))
+        .estimate_request(rpc::request(wallet.address(), to, input.clone()).with_value(value))
         .await
         .map_err(|e| match e {
             Error::Transaction { reason, .. } => fail(reason),
@@ -43,7 +88,7 @@ pub async fn send(
         max_fee_per_gas: fees.max_fee,
         max_priority_fee_per_gas: fees.tip.min(fees.max_fee),
         to: to.map_or(TxKind::Create, TxKind::Call),
-        value: U256::ZERO,
+        value,
         access_list: Default::default(),
         input,
     };

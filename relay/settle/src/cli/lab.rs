@@ -20,6 +20,7 @@ pub(super) async fn deploy(chain: &Chain, test_token: bool, json: bool) -> Resul
     let chain_id = rpc.chain_id().await?;
     let escrow = deploy::deploy(&rpc, &wallet, Contract::ExitEscrow).await?;
     let anchor = deploy::deploy(&rpc, &wallet, Contract::UsageAnchor).await?;
+    let bond = deploy::deploy(&rpc, &wallet, Contract::OperatorBond).await?;
     let token = match test_token {
         true => Some(deploy::deploy(&rpc, &wallet, Contract::TestToken).await?),
         false => None,
@@ -30,6 +31,7 @@ pub(super) async fn deploy(chain: &Chain, test_token: bool, json: bool) -> Resul
             "deployer": wallet.address().to_string(),
             "escrow": escrow,
             "anchor": anchor,
+            "bond": bond,
             "token": token,
         });
         println!("{}", serde_json::to_string_pretty(&out)?);
@@ -38,6 +40,7 @@ pub(super) async fn deploy(chain: &Chain, test_token: bool, json: bool) -> Resul
     println!("chain  {chain_id}");
     println!("escrow {} code {}", escrow.address, escrow.code_hash);
     println!("anchor {} code {}", anchor.address, anchor.code_hash);
+    println!("bond   {} code {}", bond.address, bond.code_hash);
     if let Some(token) = token {
         println!("token  {} code {} (worthless: anybody can mint)", token.address, token.code_hash);
     }
@@ -77,7 +80,11 @@ pub(super) async fn open(open: &Open) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn connect(chain: &Chain) -> Result<(Rpc, Wallet)> {
+pub(super) fn connect(chain: &Chain) -> Result<(Rpc, Wallet)> {
     let wallet = Wallet::load(&chain.key_file, chain.password_file.as_deref())?;
-    Ok((Rpc::new(&chain.rpc, CONNECT_TIMEOUT, REQUEST_TIMEOUT)?, wallet))
+    Ok((endpoint(&chain.rpc)?, wallet))
+}
+
+pub(super) fn endpoint(url: &str) -> Result<Rpc> {
+    Ok(Rpc::new(url, CONNECT_TIMEOUT, REQUEST_TIMEOUT)?)
 }

@@ -35,17 +35,25 @@ impl Agreement {
     /// # Errors
     /// [`Error::BadTerms`], or [`Error::WrongSigner`] for the key of neither.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), Error> {
+        self.put(self.terms.sign(&self.domain, key)).map(drop)
+    }
+
+    /// Takes a signature of the payer or the operator, and says whose it is.
+    ///
+    /// # Errors
+    /// [`Error::BadTerms`], or [`Error::WrongSigner`] for a signature of neither.
+    pub fn put(&mut self, signature: Signature) -> Result<&'static str, Error> {
         self.terms.check()?;
-        let signature = self.terms.sign(&self.domain, key);
-        let found = key.address();
+        let found = signature.recover(&self.terms.digest(&self.domain))?;
         if found == self.terms.payer {
             self.payer_signature = Some(signature);
+            Ok("payer")
         } else if found == self.terms.operator {
             self.operator_signature = Some(signature);
+            Ok("operator")
         } else {
-            return Err(Error::WrongSigner { expected: self.terms.operator, found });
+            Err(Error::WrongSigner { expected: self.terms.operator, found })
         }
-        Ok(())
     }
 
     /// Both signatures, payer's first, if they are there and good and the terms make sense.

@@ -4,5 +4,6 @@ mod bond;
 mod chain;
 mod codec;
 mod merkle;
+mod pedersen;
 mod random;
 mod signature;

@@ -20,7 +20,8 @@ use super::{config_with, eventually, payer};
 
 /// The first two accounts of every development chain.
 const EXIT_KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-const PAYER_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+pub(crate) const PAYER_KEY: &str =
+    "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 pub(crate) const CHAIN_ID: u64 = 31337;
 
 /// A node and a directory for keys, sockets and journals. The node ends with it.
