@@ -13,6 +13,7 @@ use anyhow::Result;
 use clap::{Args as Group, Parser, Subcommand};
 use weir_settle::Error;
 use weir_settle::config::{self, Config};
+use weir_settle::keys::Secret;
 use weir_usage::{Address, ChannelId, Digest};
 
 /// Settlement sidecar of a Weir exit.
@@ -160,12 +161,12 @@ struct Chain {
     /// JSON-RPC endpoint.
     #[arg(long)]
     rpc: String,
-    /// File with the key that signs and pays for gas.
+    /// File with the key that signs and pays for gas, or credential:NAME.
     #[arg(long)]
-    key_file: PathBuf,
-    /// File with the keystore's password.
+    key_file: Secret,
+    /// File with the keystore's password, or credential:NAME.
     #[arg(long)]
-    password_file: Option<PathBuf>,
+    password_file: Option<Secret>,
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {

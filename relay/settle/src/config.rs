@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::keys::Secret;
+
 pub use load::parse;
 pub use reader::Problem;
 use weir_usage::{Address, ChannelId, ChannelTerms, Domain, ExitId, Price};
@@ -34,6 +36,10 @@ pub struct Config {
     pub policy: Policy,
     /// How far ledgers A and B may be apart.
     pub tolerance: Tolerance,
+    /// Signs statements about usage; never the claim key.
+    pub usage_key: Option<KeyConfig>,
+    /// Where every channel must pay out to, if it was said.
+    pub payout: Option<Address>,
     /// Who may pay.
     pub channels: Vec<Channel>,
 }
@@ -49,10 +55,8 @@ pub struct ChainConfig {
     pub domain: Domain,
     /// The `UsageAnchor` contract; without it usage roots stay local.
     pub anchor: Option<Address>,
-    /// Hexadecimal key or keystore v3 file that signs transactions.
-    pub key_file: PathBuf,
-    /// Password of the keystore.
-    pub password_file: Option<PathBuf>,
+    /// Signs transactions.
+    pub key: KeyConfig,
     /// Limit for the TCP and TLS handshakes.
     pub connect_timeout: Duration,
     /// Limit for one request.
@@ -69,6 +73,15 @@ pub struct ChainConfig {
     pub deadline_fee_ceiling_wei: u128,
     /// Below this the wallet counts as empty, in wei.
     pub low_balance_wei: u128,
+}
+
+/// A key: 64 hexadecimal digits, or a keystore v3 and its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// Where it is.
+    pub key: Secret,
+    /// Where the keystore's password is.
+    pub password: Option<Secret>,
 }
 
 /// When vouchers are claimed, tokens pulled and roots anchored.

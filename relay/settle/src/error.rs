@@ -99,6 +99,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Keys that must be apart aren't. Operator.
+    #[error("{what} are one, {address}: whoever steals one would have the other")]
+    KeysAreOne {
+        /// Which.
+        what: &'static str,
+        /// What they share.
+        address: String,
+    },
     /// A socket path is taken by a live process. Operator.
     #[error("{} is in use: another weir-settle listens there", path.display())]
     SocketInUse {
@@ -194,6 +202,7 @@ impl Error {
         match self {
             Self::Config { .. }
             | Self::Key { .. }
+            | Self::KeysAreOne { .. }
             | Self::PriceChanged { .. }
             | Self::JournalForeign { .. } => 78,
             Self::Io { source, .. } | Self::Storage { source, .. } if denied(source) => 77,

@@ -1,9 +1,14 @@
-//! The wallet: a key that came from a file, and signs transactions.
+//! Three things that are not the same: the claim key, which pays for gas and sends transactions; the
+//! usage key, which signs statements about usage; and the payout address, which needs no key here.
+//!
+//! What is earned goes to the receiver that each channel was opened with, by whomever it is claimed
+//! and settled: who steals the claim key gets the gas money and nothing else.
+
+mod secret;
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use alloy::consensus::{SignableTransaction, TxEip1559};
@@ -11,12 +16,53 @@ use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
-use weir_usage::{Digest, Signature};
+use tracing::warn;
+use weir_usage::{Digest, Signature, SigningKey};
 
+pub use secret::Secret;
+
+use crate::config::{Config, KeyConfig};
 use crate::error::Error;
 
-/// No key file is near this size; what is larger is the wrong file.
-const FILE_LEN_MAX: u64 = 64 * 1024;
+/// The keys of a configuration.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Signs transactions and pays for gas.
+    pub claim: Wallet,
+    /// Signs statements about usage, if one is configured.
+    pub usage: Option<SigningKey>,
+}
+
+impl Keys {
+    /// Opens what a configuration names, and refuses keys that are not apart.
+    ///
+    /// # Errors
+    /// [`Error::Key`] or [`Error::KeysAreOne`].
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let claim = Wallet::open(&config.chain.key)?;
+        let usage = config.usage_key.as_ref().map(Wallet::open).transpose()?;
+        let same =
+            |what, address: Address| Err(Error::KeysAreOne { what, address: address.to_string() });
+        if usage.as_ref().is_some_and(|key| key.address() == claim.address()) {
+            return same("the usage key and the claim key", claim.address());
+        }
+        let payout = config.payout.map(|address| Address::from(address.0));
+        if payout == Some(claim.address()) {
+            return same("the payout address and the claim key", claim.address());
+        }
+        if let Some(key) = usage.as_ref().filter(|key| payout == Some(key.address())) {
+            return same("the payout address and the usage key", key.address());
+        }
+        if config.channels.iter().any(|c| c.terms.receiver.0 == claim.address().into_array()) {
+            warn!(
+                address = %claim.address(),
+                "a channel pays out to the claim key's own address: who steals it takes all"
+            );
+        }
+        let usage = usage.map(|key| key.signing_key()).transpose()?;
+        Ok(Self { claim, usage })
+    }
+}
 
 /// Signs transactions. `Debug` shows the address only.
 #[derive(Clone)]
@@ -37,15 +83,25 @@ impl Wallet {
     /// # Errors
     /// [`Error::Key`]; no message holds any of the key.
     pub fn load(path: &Path, password: Option<&Path>) -> Result<Self, Error> {
-        let fail = |reason: String| Error::Key { path: path.to_owned(), reason };
-        let text = read_secret(path)?;
+        let file = |path: &Path| Secret::File(path.to_owned());
+        Self::open(&KeyConfig { key: file(path), password: password.map(file) })
+    }
+
+    /// The same for a key that may be a credential.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn open(config: &KeyConfig) -> Result<Self, Error> {
+        let path = config.key.path()?;
+        let fail = |reason: String| Error::Key { path: path.clone(), reason };
+        let text = config.key.read()?;
         if text.trim_start().starts_with('{') {
-            let Some(password) = password else {
-                return Err(fail("this is a keystore; set password_file".into()));
+            let Some(password) = &config.password else {
+                return Err(fail("this is a keystore; set password or password_file".into()));
             };
-            let password = read_secret(password)?;
+            let password = password.read()?;
             return PrivateKeySigner::decrypt_keystore(
-                path,
+                &path,
                 password.trim_end_matches(['\r', '\n']),
             )
             .map(Self)
@@ -56,6 +112,11 @@ impl Wallet {
         PrivateKeySigner::from_bytes(&bytes)
             .map(Self)
             .map_err(|_| fail("the number is not a secp256k1 private key".into()))
+    }
+
+    /// The same key for messages that are no transactions.
+    fn signing_key(&self) -> Result<SigningKey, Error> {
+        Ok(SigningKey::from_bytes(&self.0.to_bytes().0)?)
     }
 
     /// Who signs.
@@ -93,29 +154,6 @@ impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Wallet({})", self.0.address())
     }
-}
-
-/// Reads a file that nobody but its owner and group may read, and nobody but its owner may write.
-fn read_secret(path: &Path) -> Result<String, Error> {
-    let fail = |reason: String| Error::Key { path: path.to_owned(), reason };
-    let mut file = File::open(path).map_err(Error::io("open the key file", path))?;
-    let metadata = file.metadata().map_err(Error::io("look at the key file", path))?;
-    if !metadata.is_file() {
-        return Err(fail("not a regular file".into()));
-    }
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o027 != 0 {
-        return Err(fail(format!(
-            "mode {mode:04o} lets others read or change it; chmod 0600 {}",
-            path.display()
-        )));
-    }
-    if metadata.len() > FILE_LEN_MAX {
-        return Err(fail(format!("{} bytes are too many for a key", metadata.len())));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|_| fail("not a text file".into()))?;
-    Ok(text)
 }
 
 fn decode_key(text: &str) -> Option<B256> {

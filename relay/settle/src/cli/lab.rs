@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 use weir_settle::chain::deploy::{self, Contract};
 use weir_settle::chain::rpc::Rpc;
+use weir_settle::config::KeyConfig;
 use weir_settle::keys::{Wallet, random32};
 use weir_usage::{Address, ChannelTerms, Domain};
 
@@ -81,8 +82,8 @@ pub(super) async fn open(open: &Open) -> Result<ExitCode> {
 }
 
 pub(super) fn connect(chain: &Chain) -> Result<(Rpc, Wallet)> {
-    let wallet = Wallet::load(&chain.key_file, chain.password_file.as_deref())?;
-    Ok((endpoint(&chain.rpc)?, wallet))
+    let key = KeyConfig { key: chain.key_file.clone(), password: chain.password_file.clone() };
+    Ok((endpoint(&chain.rpc)?, Wallet::open(&key)?))
 }
 
 pub(super) fn endpoint(url: &str) -> Result<Rpc> {

@@ -7,15 +7,18 @@ use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
-use weir_settle::keys::Wallet;
+use weir_settle::keys::Keys;
 use weir_settle::sidecar;
 use weir_settle::storage::FileStorage;
 
 pub(super) async fn run(file: &Path) -> Result<ExitCode> {
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // Its spans show the endpoint's whole URL, which holds the provider's API key.
+    let filter = filter.add_directive("alloy_transport_http=off".parse()?);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let config = super::load(file)?;
-    let wallet = Wallet::load(&config.chain.key_file, config.chain.password_file.as_deref())?;
+    let keys = Keys::open(&config)?;
+    let wallet = keys.claim;
     let storage = FileStorage::open(&config.journal)?;
     // Before the sockets exist, so that a signal right after start is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -36,13 +39,13 @@ pub(super) async fn run(file: &Path) -> Result<ExitCode> {
 
 pub(super) fn check(file: &Path) -> Result<ExitCode> {
     let config = super::load(file)?;
-    let wallet = Wallet::load(&config.chain.key_file, config.chain.password_file.as_deref())?;
+    let keys = Keys::open(&config)?;
     println!(
         "{} is fine: exit {}, {} channels, wallet {}",
         file.display(),
         config.exit,
         config.channels.len(),
-        wallet.address()
+        keys.claim.address()
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
-use weir_usage::{ChannelTerms, Domain, Price};
+use weir_usage::{Address, ChannelTerms, Domain, Price};
 
 use super::reader::{OneOrMore, Problem, Problems, Section};
-use super::{ChainConfig, Channel, Config, Policy, Tolerance};
+use super::{ChainConfig, Channel, Config, KeyConfig, Policy, Tolerance};
 
 const GWEI: u128 = 1_000_000_000;
 /// A claim of this many vouchers is about 2M gas, far below any block limit.
@@ -77,9 +77,15 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
     let chain = read_chain(top.section("chain", p), p);
     let policy = read_policy(top.section("policy", p), p);
     let tolerance = read_tolerance(top.section("tolerance", p), p);
+    let mut usage = top.section("usage", p);
+    let usage_key = if usage.is_present() { read_key(&mut usage, p) } else { None };
+    usage.finish(p);
+    let mut section = top.section("payout", p);
+    let payout = section.optional("address", p);
+    section.finish(p);
     let sections = top.sections("channel", p);
     let domain = chain.as_ref().map(|c| c.domain);
-    let channels = read_channels(sections, domain, p);
+    let channels = read_channels(sections, domain, payout, p);
     Some(Config {
         exit: exit?,
         journal,
@@ -91,6 +97,8 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
         chain: chain?,
         policy,
         tolerance,
+        usage_key,
+        payout,
         channels,
     })
 }
@@ -113,7 +121,7 @@ fn read_mode(files: &mut Section<'_, '_>, p: &mut Problems<'_>) -> u32 {
 
 fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfig> {
     if !s.is_present() {
-        p.add(s.span(), "[chain] is missing", "it names rpc, chain_id, escrow and key_file");
+        p.add(s.span(), "[chain] is missing", "it names rpc, chain_id, escrow and key");
         return None;
     }
     let rpc = read_rpc(&mut s, p);
@@ -122,8 +130,7 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
     let escrow = s.required("escrow", p);
     let config = (
         s.optional("anchor", p),
-        s.required("key_file", p),
-        s.optional("password_file", p),
+        read_key(&mut s, p),
         seconds(&mut s, "connect_timeout_s", 5, p),
         seconds(&mut s, "request_timeout_s", 15, p),
         positive_ms(&mut s, "poll_ms", 2_000, p),
@@ -139,17 +146,32 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
         quorum,
         domain: Domain { chain_id: chain_id?, escrow: escrow? },
         anchor: config.0,
-        key_file: config.1?,
-        password_file: config.2,
-        connect_timeout: config.3,
-        request_timeout: config.4,
-        poll: config.5,
-        confirmations: config.6,
-        stuck_after: config.7,
-        fee_ceiling_wei: u128::from(config.8) * GWEI,
-        low_balance_wei: u128::from(config.9) * GWEI,
-        deadline_fee_ceiling_wei: u128::from(config.10) * GWEI,
+        key: config.1?,
+        connect_timeout: config.2,
+        request_timeout: config.3,
+        poll: config.4,
+        confirmations: config.5,
+        stuck_after: config.6,
+        fee_ceiling_wei: u128::from(config.7) * GWEI,
+        low_balance_wei: u128::from(config.8) * GWEI,
+        deadline_fee_ceiling_wei: u128::from(config.9) * GWEI,
     })
+}
+
+/// `key`, or `key_file` as it was called before credentials.
+fn read_key(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<KeyConfig> {
+    let (old, old_password) = (s.optional("key_file", p), s.optional("password_file", p));
+    let password = s.optional("password", p);
+    for (new, old) in [("key", "key_file"), ("password", "password_file")] {
+        if s.has(new) && s.has(old) {
+            p.add(s.span_of(old), format!("`{old}` and `{new}` are the same"), "remove one");
+        }
+    }
+    let key = match old {
+        Some(old) => s.optional("key", p).or(Some(old)),
+        None => s.required("key", p),
+    };
+    Some(KeyConfig { key: key?, password: password.or(old_password) })
 }
 
 fn read_rpc(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Vec<String>> {
@@ -219,6 +241,7 @@ fn read_tolerance(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Tolerance {
 fn read_channels(
     sections: Vec<Section<'_, '_>>,
     domain: Option<Domain>,
+    payout: Option<Address>,
     p: &mut Problems<'_>,
 ) -> Vec<Channel> {
     let mut channels: Vec<Channel> = Vec::new();
@@ -228,6 +251,15 @@ fn read_channels(
         let payer = s.required("payer", p);
         let signer = s.required("signer", p);
         let receiver = s.required("receiver", p);
+        if let (Some(receiver), Some(payout)) = (receiver, payout)
+            && receiver != payout
+        {
+            p.add(
+                s.span_of("receiver"),
+                format!("`receiver` is {receiver}, and [payout] says {payout}"),
+                "a channel's receiver can't be changed: ask the payer to open another",
+            );
+        }
         let token = s.required("token", p);
         let withdraw_delay_s = s.required("withdraw_delay_s", p);
         let salt: Option<weir_usage::Digest> = s.required("salt", p);

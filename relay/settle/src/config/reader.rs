@@ -84,6 +84,10 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table.is_some()
     }
 
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|t| t.contains_key(key))
+    }
+
     /// The place of a key's value, or of the section if the key isn't there.
     pub(super) fn span_of(&self, key: &str) -> Range<usize> {
         self.table.and_then(|t| t.get(key)).map_or(self.span(), Spanned::span)
@@ -257,6 +261,13 @@ impl Value for std::path::PathBuf {
 
 impl Value for std::net::SocketAddr {
     const FORM: &'static str = "an address and port in quotes, such as \"127.0.0.1:9610\"";
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        from_text(value)
+    }
+}
+
+impl Value for crate::keys::Secret {
+    const FORM: &'static str = "a path, or \"credential:NAME\" of systemd";
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         from_text(value)
     }

@@ -6,6 +6,7 @@ mod chain;
 mod common;
 mod config;
 mod journal;
+mod keys;
 mod policy;
 mod quorum;
 mod server;
