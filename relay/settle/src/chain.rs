@@ -17,6 +17,7 @@ pub mod quorum;
 mod refresh;
 pub mod rpc;
 mod view;
+mod wallet;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Past {
     pub last_planned_ms: HashMap<&'static str, u64>,
     /// Vouchers that the contract refused to pay, by lane: claiming them again only burns gas.
     pub refused: HashMap<LaneKey, u64>,
+    /// What gas cost lately.
+    pub spending: wallet::Spending,
     /// When the journal's first entry was written.
     pub started_ms: Option<u64>,
 }
@@ -77,6 +80,9 @@ impl Past {
         self.outbox.apply(step)?;
         if let (Step::Planned { .. }, Some(intent)) = (&step.step, self.outbox.get(step.intent)) {
             self.last_planned_ms.insert(intent.kind(), at_ms);
+        }
+        if let Step::Final { gas_used, gas_price, .. } = &step.step {
+            self.spending.add(at_ms, gas_price.saturating_mul(u128::from(*gas_used)));
         }
         if let Step::Final { claimed, .. } = &step.step
             && let Some(Action::Claim { rows }) = self.outbox.get(step.intent).map(|i| &i.action)
@@ -113,6 +119,8 @@ pub struct Driver {
     started_ms: u64,
     /// What is due and isn't done.
     waiting: Vec<Waiting>,
+    /// When it was last said that the wallet is low.
+    wallet_said: Option<Instant>,
     refreshed: Option<Instant>,
     chain: refresh::Known,
     jobs: mpsc::Receiver<oneshot::Sender<Report>>,
@@ -188,6 +196,7 @@ impl Driver {
             started: Instant::now(),
             started_ms: crate::now_ms(),
             waiting: Vec::new(),
+            wallet_said: None,
             refreshed: None,
             chain: refresh::Known::default(),
             jobs: queue,

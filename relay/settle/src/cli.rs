@@ -85,17 +85,21 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
-    /// Deploy ExitEscrow, UsageAnchor and OperatorBond, and on request a test token.
-    Deploy {
+    /// Write every voucher, claim, settlement and anchor of the journal to standard output; works
+    /// beside a running sidecar. relay/settle/EXPORT.md explains the columns.
+    Export {
         #[command(flatten)]
-        chain: Chain,
-        /// Also deploy an ERC-20 that anybody can mint. For labs.
-        #[arg(long)]
-        test_token: bool,
-        /// As JSON.
+        config: ConfigFile,
+        /// As CSV, the default.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+        /// As a JSON array of objects.
         #[arg(long)]
         json: bool,
     },
+    /// Deploy ExitEscrow, UsageAnchor and OperatorBond, and on request a test token; or say which
+    /// contracts are at given addresses.
+    Deploy(Deploy),
     /// The payer's side of a channel.
     #[command(subcommand)]
     Channel(ChannelCommand),
@@ -114,6 +118,25 @@ enum Command {
 enum ChannelCommand {
     /// Open a channel and deposit into it, as the payer whose key is given.
     Open(Open),
+}
+
+#[derive(Debug, Group)]
+struct Deploy {
+    #[command(flatten)]
+    chain: Chain,
+    /// Also deploy an ERC-20 that anybody can mint. For labs.
+    #[arg(long)]
+    test_token: bool,
+    /// Deploy nothing: compare the code at these addresses with the contracts of this version, and
+    /// exit with 1 if one is something else. Needs no key.
+    #[arg(long, num_args = 1.., value_name = "ADDRESS")]
+    verify: Vec<Address>,
+    /// Send nothing: say what would be deployed where, and what it would cost.
+    #[arg(long)]
+    dry_run: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Group)]
@@ -163,7 +186,7 @@ struct Chain {
     rpc: String,
     /// File with the key that signs and pays for gas, or credential:NAME.
     #[arg(long)]
-    key_file: Secret,
+    key_file: Option<Secret>,
     /// File with the keystore's password, or credential:NAME.
     #[arg(long)]
     password_file: Option<Secret>,
@@ -187,9 +210,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Command::WriteOff { config, channel, lane, amount, reason } => {
                 operate::write_off(&load(&config.file)?, channel, lane, amount, reason).await
             }
-            Command::Deploy { chain, test_token, json } => {
-                lab::deploy(&chain, test_token, json).await
-            }
+            Command::Export { config, csv: _, json } => operate::export(&load(&config.file)?, json),
+            Command::Deploy(args) => lab::deploy(&args).await,
             Command::Channel(ChannelCommand::Open(open)) => lab::open(&open).await,
             Command::Stake(command) => stake::stake(command).await,
             Command::Unstake(command) => stake::unstake(command).await,

@@ -73,6 +73,8 @@ pub struct ChainConfig {
     pub deadline_fee_ceiling_wei: u128,
     /// Below this the wallet counts as empty, in wei.
     pub low_balance_wei: u128,
+    /// The same in days that it lasts.
+    pub low_balance_days: u64,
 }
 
 /// A key: 64 hexadecimal digits, or a keystore v3 and its password.

@@ -218,7 +218,7 @@ fn write(
 }
 
 /// Unix milliseconds as UTC, by Howard Hinnant's days-to-civil.
-fn utc(ms: u64) -> String {
+pub(crate) fn utc(ms: u64) -> String {
     let (days, seconds) = ((ms / 86_400_000) as i64, ms / 1000 % 86_400);
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

@@ -21,6 +21,8 @@ pub mod config;
 pub mod control;
 mod error;
 pub mod explain;
+pub mod export;
+pub mod health;
 pub mod journal;
 pub mod keys;
 pub mod metrics;

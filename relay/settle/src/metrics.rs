@@ -1,5 +1,6 @@
 //! `/metrics` (Prometheus text), `/status` (JSON) and `/healthz` on a loopback address.
 
+pub mod families;
 mod text;
 
 use std::convert::Infallible;

@@ -7,6 +7,7 @@ use weir_usage::Funding;
 
 use crate::chain::ChainView;
 use crate::clerk::View;
+use crate::health::{self, Trouble};
 use crate::sidecar::Sidecar;
 
 /// The state of a sidecar. Amounts are token units as decimal strings, because JSON numbers lose
@@ -15,6 +16,8 @@ use crate::sidecar::Sidecar;
 pub struct Status {
     /// The exit.
     pub exit: String,
+    /// What is wrong; nothing, if all is well.
+    pub troubles: Vec<Trouble>,
     /// Relays connected.
     pub relays: u64,
     /// Used and not signed for, over all lanes.
@@ -88,7 +91,9 @@ pub struct JournalStatus {
 /// The state right now.
 pub fn status(sidecar: &Sidecar) -> Status {
     let view = sidecar.clerk.views().borrow().clone();
+    let chain = sidecar.driver.view();
     Status {
+        troubles: health::troubles(&view, &chain),
         exit: sidecar.config.exit.to_string(),
         relays: sidecar.server.open.load(Ordering::Relaxed),
         exposure: view.exposure().to_string(),
@@ -102,7 +107,7 @@ pub fn status(sidecar: &Sidecar) -> Status {
         },
         anchors: view.anchors,
         last_root: view.last_anchor.as_ref().map(|a| a.root.to_string()),
-        chain: ChainView::clone(&sidecar.driver.view()),
+        chain: ChainView::clone(&chain),
     }
 }
 

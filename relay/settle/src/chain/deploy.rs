@@ -74,14 +74,40 @@ pub struct Opened {
     pub transactions: Vec<String>,
 }
 
+/// What is at an address.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct Verified {
+    /// The address.
+    pub address: String,
+    /// Which of the contracts it is; `None` if it is something else, or nothing.
+    pub contract: Option<&'static str>,
+    /// Keccak-256 of the code there; `None` if there is none.
+    pub code_hash: Option<String>,
+}
+
 impl Contract {
-    fn name(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::ExitEscrow, Self::UsageAnchor, Self::OperatorBond, Self::TestToken];
+
+    /// Its name in Solidity.
+    pub fn name(self) -> &'static str {
         match self {
             Self::ExitEscrow => "ExitEscrow",
             Self::OperatorBond => "OperatorBond",
             Self::UsageAnchor => "UsageAnchor",
             Self::TestToken => "TestToken",
         }
+    }
+
+    /// Keccak-256 of the code that this program was built with.
+    pub fn code_hash(self) -> B256 {
+        keccak256(self.artifact().deployed)
+    }
+
+    /// What creates it, as a transaction's input.
+    pub fn creation(self) -> Bytes {
+        self.artifact().bytecode
     }
 
     fn artifact(self) -> Artifact {
@@ -102,6 +128,21 @@ impl Contract {
         // Committed files, read at build time; a test reads them all.
         serde_json::from_str(text).expect("the committed contract artifacts are JSON")
     }
+}
+
+/// Says which contract is at an address, by the hash of its code.
+///
+/// # Errors
+/// [`Error::Rpc`] or [`Error::Unreachable`].
+pub async fn verify(rpc: &Rpc, at: Address) -> Result<Verified, Error> {
+    let code = rpc.code(at).await?;
+    let hash = keccak256(&code);
+    let contract = Contract::ALL.into_iter().find(|c| c.code_hash() == hash);
+    Ok(Verified {
+        address: at.to_string(),
+        contract: contract.map(Contract::name),
+        code_hash: (!code.is_empty()).then(|| hash.to_string()),
+    })
 }
 
 /// Deploys a contract, and checks that the code that is there is the code that was meant.

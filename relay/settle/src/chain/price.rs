@@ -10,10 +10,10 @@ use crate::config::{ChainConfig, Policy};
 
 /// Gas of a claim without its rows, and of a row in the worst case (a channel and a lane of its
 /// own), rounded up from `deploy/contracts/GAS.md`.
-const CLAIM_GAS: u64 = 40_000;
-const ROW_GAS: u64 = 25_000;
+pub(super) const CLAIM_GAS: u64 = 40_000;
+pub(super) const ROW_GAS: u64 = 25_000;
 /// Gas of a settlement, for a receiver that never had the token.
-const SETTLE_GAS: u64 = 60_000;
+pub(super) const SETTLE_GAS: u64 = 60_000;
 
 /// What is known of prices at the moment.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use tokio::time::Instant;
-use tracing::warn;
 use weir_usage::{Address, ChannelId, Funding};
 
 use super::Driver;
@@ -89,13 +88,11 @@ impl Driver {
             known.earned.insert((receiver, token), u128::try_from(earned).unwrap_or(u128::MAX));
         }
         let wei = self.rpc.balance(self.address()).await?;
-        if wei < self.config.low_balance_wei {
-            warn!(wallet = %self.address(), wei, "the wallet runs out of gas money");
-        }
         known.wallet_wei = Some(wei);
         known.fees = Some(self.rpc.fees().await?);
         known.time = self.rpc.time().await?;
         self.chain = known;
+        self.watch_wallet();
         self.refreshed = Some(Instant::now());
         let view = self.clerk.view().await?;
         let lanes = self.channels.iter().flat_map(|channel| self.news(channel, &view)).collect();

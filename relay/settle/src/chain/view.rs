@@ -33,7 +33,9 @@ pub struct ChainView {
     /// What it has, in wei.
     #[serde(serialize_with = "decimal")]
     pub wallet_wei: Option<u128>,
-    /// Whether that is below the configured floor.
+    /// Whole days that it lasts, by the dearer of the last days and the policy.
+    pub wallet_days_left: Option<u64>,
+    /// Whether that is below the configured floor, in wei or in days.
     pub wallet_low: bool,
     /// Claimed and not yet pulled, over all receivers and tokens, in token units.
     #[serde(serialize_with = "text::serialize")]
@@ -104,6 +106,7 @@ impl ChainView {
             last_ok_ms: 0,
             wallet: wallet.address().to_string(),
             wallet_wei: None,
+            wallet_days_left: None,
             wallet_low: false,
             earned: 0,
             waiting: Vec::new(),
@@ -146,7 +149,8 @@ impl Driver {
                 block: head,
                 last_ok_ms: crate::now_ms(),
                 wallet_wei,
-                wallet_low: wallet_wei.is_some_and(|wei| wei < self.config.low_balance_wei),
+                wallet_days_left: self.days_left(),
+                wallet_low: self.wallet_is_low(),
                 earned: self.chain.earned.values().fold(0, |sum, e| sum.saturating_add(*e)),
                 waiting: self.waiting.clone(),
                 leaving: self.leaving(),

@@ -3,48 +3,90 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use alloy::eips::BlockNumberOrTag;
+use anyhow::{Context, Result};
 use serde_json::json;
+use weir_settle::chain::contracts;
 use weir_settle::chain::deploy::{self, Contract};
-use weir_settle::chain::rpc::Rpc;
+use weir_settle::chain::rpc::{self, Rpc};
 use weir_settle::config::KeyConfig;
 use weir_settle::keys::{Wallet, random32};
 use weir_usage::{Address, ChannelTerms, Domain};
 
-use super::{Chain, Open};
+use super::{Chain, Deploy, Open};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) async fn deploy(chain: &Chain, test_token: bool, json: bool) -> Result<ExitCode> {
-    let (rpc, wallet) = connect(chain)?;
+pub(super) async fn deploy(args: &Deploy) -> Result<ExitCode> {
+    if !args.verify.is_empty() {
+        return verify(args).await;
+    }
+    let (rpc, wallet) = connect(&args.chain)?;
+    let mut contracts = vec![Contract::ExitEscrow, Contract::UsageAnchor, Contract::OperatorBond];
+    contracts.extend(args.test_token.then_some(Contract::TestToken));
+    if args.dry_run {
+        return dry_deploy(&rpc, &wallet, &contracts).await;
+    }
     let chain_id = rpc.chain_id().await?;
-    let escrow = deploy::deploy(&rpc, &wallet, Contract::ExitEscrow).await?;
-    let anchor = deploy::deploy(&rpc, &wallet, Contract::UsageAnchor).await?;
-    let bond = deploy::deploy(&rpc, &wallet, Contract::OperatorBond).await?;
-    let token = match test_token {
-        true => Some(deploy::deploy(&rpc, &wallet, Contract::TestToken).await?),
-        false => None,
-    };
-    if json {
+    let mut made = Vec::new();
+    for contract in contracts {
+        made.push(deploy::deploy(&rpc, &wallet, contract).await?);
+    }
+    if args.json {
         let out = json!({
             "chain_id": chain_id,
             "deployer": wallet.address().to_string(),
-            "escrow": escrow,
-            "anchor": anchor,
-            "bond": bond,
-            "token": token,
+            "escrow": made[0],
+            "anchor": made[1],
+            "bond": made[2],
+            "token": made.get(3),
         });
         println!("{}", serde_json::to_string_pretty(&out)?);
         return Ok(ExitCode::SUCCESS);
     }
     println!("chain  {chain_id}");
-    println!("escrow {} code {}", escrow.address, escrow.code_hash);
-    println!("anchor {} code {}", anchor.address, anchor.code_hash);
-    println!("bond   {} code {}", bond.address, bond.code_hash);
-    if let Some(token) = token {
+    println!("escrow {} code {}", made[0].address, made[0].code_hash);
+    println!("anchor {} code {}", made[1].address, made[1].code_hash);
+    println!("bond   {} code {}", made[2].address, made[2].code_hash);
+    if let Some(token) = made.get(3) {
         println!("token  {} code {} (worthless: anybody can mint)", token.address, token.code_hash);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which contracts are at these addresses: by their code, not by what somebody calls them.
+async fn verify(args: &Deploy) -> Result<ExitCode> {
+    let rpc = endpoint(&args.chain.rpc)?;
+    let mut found = Vec::new();
+    for address in &args.verify {
+        found.push(deploy::verify(&rpc, contracts::address(*address)).await?);
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        for one in &found {
+            let hash = one.code_hash.as_deref().unwrap_or("none");
+            let name = one.contract.unwrap_or("UNKNOWN: no contract of this version");
+            println!("{} code {hash} {name}", one.address);
+        }
+    }
+    Ok(ExitCode::from(u8::from(found.iter().any(|one| one.contract.is_none()))))
+}
+
+async fn dry_deploy(rpc: &Rpc, wallet: &Wallet, contracts: &[Contract]) -> Result<ExitCode> {
+    let price = rpc.fees().await?.now();
+    let mut nonce = rpc.nonce(wallet.address(), BlockNumberOrTag::Pending).await?;
+    let mut cost = 0;
+    for contract in contracts {
+        let create = rpc::request(wallet.address(), None, contract.creation());
+        let gas = rpc.estimate_request(create).await?;
+        let (address, hash) = (wallet.address().create(nonce), contract.code_hash());
+        println!("would deploy {} at {address} code {hash} gas {gas}", contract.name());
+        cost += u128::from(gas) * price;
+        nonce += 1;
+    }
+    println!("for about {cost} wei at {price} wei per gas; nothing was sent");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,7 +124,8 @@ pub(super) async fn open(open: &Open) -> Result<ExitCode> {
 }
 
 pub(super) fn connect(chain: &Chain) -> Result<(Rpc, Wallet)> {
-    let key = KeyConfig { key: chain.key_file.clone(), password: chain.password_file.clone() };
+    let key = chain.key_file.clone().context("--key-file is missing: whose key signs this?")?;
+    let key = KeyConfig { key, password: chain.password_file.clone() };
     Ok((endpoint(&chain.rpc)?, Wallet::open(&key)?))
 }
 

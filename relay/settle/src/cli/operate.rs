@@ -1,5 +1,6 @@
 //! Commands that talk to a running sidecar, or read its journal.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,12 +20,24 @@ pub(super) async fn status(config: &Config, json: bool) -> Result<ExitCode> {
     } else {
         print_status(&status);
     }
-    Ok(ExitCode::SUCCESS)
+    let troubles = status["troubles"].as_array().map_or(0, Vec::len);
+    Ok(ExitCode::from(u8::from(troubles > 0)))
 }
 
 pub(super) fn explain(config: &Config, channel: ChannelId) -> Result<ExitCode> {
     let storage = ReadOnly::open(&config.journal)?;
     print!("{}", weir_settle::explain::explain(config, &storage, channel)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn export(config: &Config, json: bool) -> Result<ExitCode> {
+    let storage = ReadOnly::open(&config.journal)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match json {
+        true => weir_settle::export::json(&storage, &mut out)?,
+        false => weir_settle::export::csv(&storage, &mut out)?,
+    }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -73,6 +86,13 @@ pub(super) async fn write_off(
 }
 
 fn print_status(status: &Value) {
+    let troubles = status["troubles"].as_array().map_or(&[][..], Vec::as_slice);
+    for trouble in troubles {
+        println!("WRONG     {}", trouble["words"].as_str().unwrap_or_default());
+    }
+    if troubles.is_empty() {
+        println!("all is well");
+    }
     let text = |value: &Value| match value {
         Value::String(s) => s.clone(),
         Value::Null => "-".into(),
@@ -98,7 +118,32 @@ fn print_status(status: &Value) {
     if !reachable {
         println!("          {}", text(&chain["error"]));
     }
-    println!("wallet    {} {} wei", text(&chain["wallet"]), text(&chain["wallet_wei"]));
+    for endpoint in chain["endpoints"].as_array().into_iter().flatten() {
+        println!(
+            "rpc       {} {}, block {}, {} behind",
+            text(&endpoint["rpc"]),
+            if endpoint["up"] == true { "takes part" } else { "OUT" },
+            text(&endpoint["block"]),
+            text(&endpoint["behind"])
+        );
+    }
+    println!(
+        "wallet    {} {} wei, {} days",
+        text(&chain["wallet"]),
+        text(&chain["wallet_wei"]),
+        text(&chain["wallet_days_left"])
+    );
+    for waiting in chain["waiting"].as_array().into_iter().flatten() {
+        let of = waiting["channel"].as_str().map_or(String::new(), |c| format!(" of {c}"));
+        println!("waiting   {}{of}: {}", text(&waiting["kind"]), text(&waiting["words"]));
+    }
+    for leaving in chain["leaving"].as_array().into_iter().flatten() {
+        println!(
+            "leaving   {} can take its deposit in {} s",
+            text(&leaving["channel"]),
+            text(&leaving["seconds_left"])
+        );
+    }
     for lane in status["lanes"].as_array().into_iter().flatten() {
         println!(
             "\nchannel   {} lane {} ({})",

@@ -139,6 +139,7 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
         s.or::<u64>("fee_ceiling_gwei", 200, p),
         s.or::<u64>("low_balance_gwei", 10_000_000, p),
         s.or::<u64>("deadline_fee_ceiling_gwei", 2_000, p),
+        s.or::<u64>("low_balance_days", 7, p),
     );
     s.finish(p);
     Some(ChainConfig {
@@ -155,6 +156,7 @@ fn read_chain(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ChainConfi
         fee_ceiling_wei: u128::from(config.7) * GWEI,
         low_balance_wei: u128::from(config.8) * GWEI,
         deadline_fee_ceiling_wei: u128::from(config.9) * GWEI,
+        low_balance_days: config.10,
     })
 }
 

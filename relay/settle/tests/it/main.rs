@@ -7,6 +7,7 @@ mod common;
 mod config;
 mod journal;
 mod keys;
+mod operate;
 mod policy;
 mod quorum;
 mod server;

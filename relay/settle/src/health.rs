@@ -1,0 +1,77 @@
+//! What is wrong, in words: `status` shows it and exits with 1, and `/metrics` counts it by name.
+
+use serde::Serialize;
+
+use crate::chain::ChainView;
+use crate::clerk::View;
+
+/// Something that an operator must look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// A name for metrics and alerts.
+    pub name: &'static str,
+    /// What is wrong and what to do.
+    pub words: String,
+}
+
+/// Everything that is wrong.
+pub fn troubles(view: &View, chain: &ChainView) -> Vec<Trouble> {
+    let mut found = Vec::new();
+    let mut add = |name, words: String| found.push(Trouble { name, words });
+    if let Some(error) = &view.journal.error {
+        add("journal", format!("the journal can't be written, so nothing is acked: {error}"));
+    }
+    if let Some(error) = &chain.error {
+        add("chain", format!("the chain can't be used: {error}"));
+    }
+    for endpoint in chain.endpoints.iter().filter(|e| !e.up && e.error.is_some()) {
+        let error = endpoint.error.as_deref().unwrap_or_default();
+        add("rpc", format!("{} takes no part: {error}", endpoint.rpc));
+    }
+    if let Some(words) = &chain.quarrel {
+        add("disagreement", format!("one of the RPC endpoints lies or is broken: {words}"));
+    }
+    if chain.wallet_low {
+        let wei = chain.wallet_wei.unwrap_or(0);
+        let days = chain.wallet_days_left.unwrap_or(0);
+        add(
+            "wallet",
+            format!(
+                "the gas wallet {} is low: {wei} wei, about {days} days. Without gas nothing is \
+                 claimed: fill it up",
+                chain.wallet
+            ),
+        );
+    }
+    for intent in &chain.open {
+        if let Some(reason) = &intent.refused {
+            let words = format!("the node refuses {} {}: {reason}", intent.kind, intent.id);
+            add("refused", words);
+        }
+    }
+    for leaving in &chain.leaving {
+        let owed = view.lanes.iter().filter(|(key, _)| key.channel.to_string() == leaving.channel);
+        let owed = owed.fold(0u128, |sum, (_, lane)| sum.saturating_add(lane.unclaimed));
+        if owed > 0 {
+            add(
+                "leaving",
+                format!(
+                    "the payer of {} takes its deposit in {} s, and {owed} units are unclaimed",
+                    leaving.channel, leaving.seconds_left
+                ),
+            );
+        }
+    }
+    for (key, lane) in &view.lanes {
+        if let Some((tunnel, _, words)) = &lane.held_back {
+            add(
+                "held_back",
+                format!(
+                    "channel {} lane {}: nothing new is asked for, tunnel {tunnel:032x}: {words}",
+                    key.channel, key.lane
+                ),
+            );
+        }
+    }
+    found
+}
