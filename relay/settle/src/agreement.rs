@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -73,6 +74,8 @@ pub(crate) fn write_new<T: Serialize>(path: &Path, value: &T) -> Result<(), Erro
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
+        // Amounts are between an operator and one payer.
+        .mode(0o600)
         .open(path)
         .map_err(Error::io("create", path))?;
     file.write_all(text.as_bytes())

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod evidence;
 mod lab;
 mod operate;
 mod serve;
@@ -112,6 +113,9 @@ enum Command {
     /// Service-level agreements: make, sign, show, open, fund, close.
     #[command(subcommand)]
     Terms(terms::Terms),
+    /// Statements of usage: export, search for contradictions, report them.
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
 }
 
 #[derive(Debug, Subcommand)]
@@ -216,6 +220,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Command::Stake(command) => stake::stake(command).await,
             Command::Unstake(command) => stake::unstake(command).await,
             Command::Terms(command) => terms::run(command).await,
+            Command::Evidence(command) => evidence::run(command).await,
         }
     })
 }

@@ -6,7 +6,7 @@
 //! - [`clerk`]: the one task that writes the journal and keeps the book.
 //! - [`server`]: the relay's socket.
 //! - [`chain`]: claims, settlements and anchors, each exactly once.
-//! - [`agreement`]: files of service-level agreements.
+//! - [`agreement`] and [`evidence`]: files that go from hand to hand.
 //! - [`control`] and [`metrics`]: the operator's side.
 //!
 //! It holds the only key that signs transactions, and never sees a packet.
@@ -20,6 +20,7 @@ pub mod clerk;
 pub mod config;
 pub mod control;
 mod error;
+pub mod evidence;
 pub mod explain;
 pub mod export;
 pub mod health;

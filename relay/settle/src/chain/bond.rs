@@ -10,6 +10,7 @@
 //! own; tokens and gas come from its account.
 
 pub mod abi;
+mod report;
 mod sla;
 mod stake;
 mod words;
@@ -28,6 +29,7 @@ use crate::error::Error;
 use crate::keys::Wallet;
 use abi::{IAllowance, IOperatorBond};
 
+pub use report::{Commitment, Evidence, Pair, Reported};
 pub use sla::{Credited, SlaView};
 pub use stake::StakeView;
 

@@ -5,6 +5,7 @@ mod book;
 mod chain;
 mod common;
 mod config;
+mod evidence;
 mod journal;
 mod keys;
 mod operate;
