@@ -6,6 +6,7 @@
 
 mod advance;
 pub mod bond;
+pub mod challenge;
 pub mod contracts;
 pub mod deploy;
 pub mod force;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod evidence;
 mod lab;
 mod operate;
@@ -116,6 +117,9 @@ enum Command {
     /// Statements of usage: export, search for contradictions, report them.
     #[command(subcommand)]
     Evidence(evidence::Evidence),
+    /// Audits without disclosure: random leaves of an epoch, and sums of hidden amounts.
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,6 +225,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Command::Unstake(command) => stake::unstake(command).await,
             Command::Terms(command) => terms::run(command).await,
             Command::Evidence(command) => evidence::run(command).await,
+            Command::Audit(command) => audit::run(command).await,
         }
     })
 }

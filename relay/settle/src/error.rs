@@ -107,6 +107,9 @@ pub enum Error {
         /// What they share.
         address: String,
     },
+    /// An audit can't be made, or doesn't hold. Operator or verifier.
+    #[error("audit: {0}")]
+    Audit(String),
     /// A socket path is taken by a live process. Operator.
     #[error("{} is in use: another weir-settle listens there", path.display())]
     SocketInUse {

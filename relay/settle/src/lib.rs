@@ -6,7 +6,7 @@
 //! - [`clerk`]: the one task that writes the journal and keeps the book.
 //! - [`server`]: the relay's socket.
 //! - [`chain`]: claims, settlements and anchors, each exactly once.
-//! - [`agreement`] and [`evidence`]: files that go from hand to hand.
+//! - [`agreement`], [`evidence`] and [`audit`]: files that go from hand to hand.
 //! - [`control`] and [`metrics`]: the operator's side.
 //!
 //! It holds the only key that signs transactions, and never sees a packet.
@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+pub mod audit;
 pub mod book;
 pub mod chain;
 pub mod clerk;

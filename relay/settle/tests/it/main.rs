@@ -1,5 +1,6 @@
 //! One test program, so that the chain library is linked once.
 
+mod audit;
 mod bond;
 mod book;
 mod chain;

@@ -16,7 +16,7 @@ use weir_settle::config::Config;
 use weir_settle::keys::Wallet;
 use weir_usage::{Address, ChannelTerms, Domain};
 
-use super::{config_with, eventually, payer};
+use super::{config_text, config_with, eventually, payer};
 
 /// The first two accounts of every development chain.
 const EXIT_KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -157,6 +157,9 @@ impl Anvil {
         );
         // Later keys of the same name win over the defaults above.
         let extra = without_repeated(&extra);
+        // For commands that read a file.
+        let text = config_text(contracts.domain, terms, &extra, "");
+        std::fs::write(self.path("settle.toml"), text).unwrap();
         config_with(contracts.domain, terms, &extra, "")
     }
 
