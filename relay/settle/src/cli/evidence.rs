@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use weir_settle::chain::bond::{Bond, Pair};
-use weir_settle::config::Config;
+use weir_settle::config::{Config, KeyConfig};
 use weir_settle::evidence::{Findings, Statements, search};
-use weir_settle::keys::Wallet;
+use weir_settle::keys::{Secret, Wallet};
 use weir_settle::storage::ReadOnly;
 use weir_usage::bond::BondDomain;
 use weir_usage::{Address, ChannelId, StakeId};
@@ -56,20 +56,21 @@ pub(crate) struct Export {
 /// What signs statements, where the configuration names no usage key.
 #[derive(Debug, Args)]
 pub(crate) struct UsageKey {
-    /// File with the usage key, which must be no key that holds money; the configured one if left
-    /// out.
+    /// File with the usage key, or credential:NAME; it must be no key that holds money. The
+    /// configured one if left out.
     #[arg(long)]
-    usage_key_file: Option<PathBuf>,
-    /// File with the keystore's password.
+    usage_key_file: Option<Secret>,
+    /// File with the keystore's password, or credential:NAME.
     #[arg(long, requires = "usage_key_file")]
-    password_file: Option<PathBuf>,
+    password_file: Option<Secret>,
 }
 
 impl UsageKey {
     /// `None` if there is none, neither here nor in the configuration.
     pub(super) fn open(&self, config: &Config) -> Result<Option<Wallet>> {
-        if let Some(file) = &self.usage_key_file {
-            return Ok(Some(Wallet::load(file, self.password_file.as_deref())?));
+        if let Some(key) = self.usage_key_file.clone() {
+            let password = self.password_file.clone();
+            return Ok(Some(Wallet::open(&KeyConfig { key, password })?));
         }
         Ok(config.usage_key.as_ref().map(Wallet::open).transpose()?)
     }

@@ -8,7 +8,8 @@ use clap::Subcommand;
 use serde_json::json;
 use weir_settle::agreement;
 use weir_settle::chain::bond::{Bond, Done};
-use weir_settle::keys::Wallet;
+use weir_settle::config::KeyConfig;
+use weir_settle::keys::{Secret, Wallet};
 use weir_usage::Address;
 use weir_usage::bond::{Agreement, BondDomain};
 
@@ -36,12 +37,12 @@ pub(crate) enum Terms {
     Sign {
         /// The agreement.
         file: PathBuf,
-        /// File with the key.
+        /// File with the key, or credential:NAME.
         #[arg(long)]
-        key_file: PathBuf,
-        /// File with the keystore's password.
+        key_file: Secret,
+        /// File with the keystore's password, or credential:NAME.
         #[arg(long)]
-        password_file: Option<PathBuf>,
+        password_file: Option<Secret>,
     },
     /// Show an agreement, who has signed it, and with an endpoint its state on chain.
     Show {
@@ -96,7 +97,7 @@ pub(super) async fn run(command: Terms) -> Result<ExitCode> {
         Terms::Sign { file, key_file, password_file } => {
             let mut agreement = agreement::read(&file)?;
             agreement.terms.check()?;
-            let wallet = Wallet::load(&key_file, password_file.as_deref())?;
+            let wallet = Wallet::open(&KeyConfig { key: key_file, password: password_file })?;
             let digest = agreement.terms.digest(&agreement.domain);
             let side = agreement.put(wallet.sign_digest(&digest)?)?;
             agreement::replace(&file, &agreement)?;
