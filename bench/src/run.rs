@@ -1,6 +1,7 @@
 //! The benchmark: subjects and scenarios, interleaved, from set-up to report.
 
 pub mod args;
+pub mod cargo_bench;
 pub mod cargo_test;
 pub mod cell;
 pub mod generator;

@@ -45,17 +45,18 @@ impl Plan {
         Plan { name, scenarios, repeats, budget: Some(Duration::from_secs(seconds)) }
     }
 
-    /// Single scenarios, with all the time that they want.
+    /// Single scenarios or families of them, with all the time that they want.
     ///
     /// # Errors
     /// When there is none of a name.
     pub fn of(names: &[String]) -> Result<Plan> {
         let mut scenarios = Vec::new();
         for name in names {
-            match Scenario::find(name) {
-                Some(scenario) => scenarios.push(scenario),
-                None => bail!("no scenario is called {name:?}; --list names them"),
+            let found = Scenario::find_all(name);
+            if found.is_empty() {
+                bail!("no scenario is called {name:?}; --list names them");
             }
+            scenarios.extend(found);
         }
         Ok(Plan { name: names.join(","), scenarios, repeats: 5, budget: None })
     }

@@ -71,5 +71,6 @@ pub fn run(
         }
         Kind::Xdp(packet) => ground.costs.sample(packet, conditions.round),
         Kind::Test { package, target } => super::cargo_test::run(package, target),
+        Kind::Bench { package, target, what } => super::cargo_bench::run(package, target, what),
     }
 }

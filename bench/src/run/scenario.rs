@@ -28,6 +28,8 @@ pub enum Kind {
     Xdp(&'static str),
     /// A test of the workspace whose success is the figure.
     Test { package: &'static str, target: &'static str },
+    /// A `cargo bench` target of the workspace that measures `what`.
+    Bench { package: &'static str, target: &'static str, what: &'static str },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +113,15 @@ const fn row(name: &'static str, unit: &'static str, kind: Kind, about: &'static
     Scenario { name, about, unit, kind, subjects: ALL, quick: false }
 }
 
+const fn settle(
+    name: &'static str,
+    unit: &'static str,
+    what: &'static str,
+    about: &'static str,
+) -> Scenario {
+    row(name, unit, Kind::Bench { package: "weir-settle", target: "speed", what }, about).with(WEIR)
+}
+
 const fn xdp(name: &'static str, packet: &'static str, about: &'static str) -> Scenario {
     row(name, "packet", Kind::Xdp(packet), about).with(WEIR)
 }
@@ -127,6 +138,15 @@ impl Scenario {
     /// By its name.
     pub fn find(name: &str) -> Option<&'static Scenario> {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// By its name, or all of a family by what their names begin with: `settle`, `rtt`, `xdp`.
+    pub fn find_all(name: &str) -> Vec<&'static Scenario> {
+        let member = |of: &&Scenario| of.name.strip_prefix(name)?.strip_prefix('-').map(drop);
+        match Scenario::find(name) {
+            Some(scenario) => vec![scenario],
+            None => SCENARIOS.iter().filter(|of| member(of).is_some()).collect(),
+        }
     }
 
     pub fn load(&self) -> Option<&Load> {
@@ -341,6 +361,14 @@ pub const SCENARIOS: &[Scenario] = &[
         "allocations per relayed datagram after warm-up, by a test that counts them",
     )
     .with(WEIR),
+    settle("settle-verify", "voucher", "verify", "vouchers verified and taken, one core"),
+    settle(
+        "settle-journal",
+        "record",
+        "journal",
+        "usage records from the relay's socket to disk, synced, and acked",
+    ),
+    settle("settle-claim", "voucher", "claim", "300 vouchers claimed and settled on anvil"),
     xdp("xdp-known", "exit flow, in the table", "a packet of a known exit flow").quick(),
     xdp("xdp-access", "client, short header", "a client's packet, short header").quick(),
     xdp("xdp-initial", "client, Initial", "a client's first packet").quick(),
@@ -386,6 +414,16 @@ mod tests {
         }
         let udp = Scenario::find("udp-1200").unwrap();
         assert_eq!(udp.subjects, SUBJECTS);
+    }
+
+    #[test]
+    fn a_family_is_found_by_what_its_names_begin_with() {
+        let names = |name: &str| -> Vec<&str> {
+            Scenario::find_all(name).iter().map(|scenario| scenario.name).collect()
+        };
+        assert_eq!(names("settle"), ["settle-verify", "settle-journal", "settle-claim"]);
+        assert_eq!(names("udp-1200"), ["udp-1200"], "not udp-1200-singly too");
+        assert!(names("udp-12").is_empty() && names("").is_empty());
     }
 
     /// A window may not be smaller than the tunnels that are to have a datagram in flight.

@@ -261,7 +261,7 @@ fn weigh(scenario: &Scenario, takers: &[&dyn Subject]) -> usize {
         Kind::Idle { .. } => takers.len() * 3,
         // Once, each one's maximum is to be found.
         Kind::Load(load) if load.share.is_some() => takers.len() + takers.len().div_ceil(4),
-        Kind::Load(_) | Kind::Test { .. } => takers.len(),
+        Kind::Load(_) | Kind::Test { .. } | Kind::Bench { .. } => takers.len(),
     }
 }
 
