@@ -168,7 +168,7 @@ async fn challenge(command: Challenge) -> Result<ExitCode> {
     else {
         return print(&json!({ "epoch": epoch, "seed": Digest(random32()?) }));
     };
-    let (rpc, wallet) = connect(&Chain { rpc, key_file, password_file })?;
+    let (rpc, wallet) = connect(&Chain { rpc, key_file: Some(key_file), password_file })?;
     let challenges = Challenges::at(rpc, anchor);
     let id = challenges.open(&wallet, exit, epoch).await?;
     print(&serde_json::to_value(challenges.challenge(id).await?)?)
@@ -190,7 +190,7 @@ async fn prove(command: &Prove) -> Result<ExitCode> {
     let contract = config.chain.anchor.context("the configuration names no UsageAnchor")?;
     let (chain, password_file) = (&config.chain, command.password_file.clone());
     let url = chain.rpc.first().context("the configuration names no RPC endpoint")?.clone();
-    let at = Chain { rpc: url, key_file: key.clone(), password_file };
+    let at = Chain { rpc: url, key_file: Some(key.clone()), password_file };
     let (rpc, wallet) = connect(&at)?;
     let challenges = Challenges::at(rpc, contract);
     let challenge = challenges.challenge(id).await?;
