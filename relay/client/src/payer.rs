@@ -228,12 +228,12 @@ impl Worker {
             Decision::Sign { voucher, bytes } => {
                 let signed = voucher.sign(&self.book.terms.domain, &self.key);
                 self.book.record(Paid { signed, bytes, accepted: false });
-                // Saved before it is sent: what was signed can be claimed, so it must be known.
-                self.save(false).await;
-                self.send(signed, bytes).await?;
+                self.save_and_send(signed, bytes).await?;
             }
-            Decision::Resend(paid) => self.send(paid.signed, paid.bytes).await?,
-            Decision::Nothing => self.save(false).await,
+            Decision::Resend(paid) => self.save_and_send(paid.signed, paid.bytes).await?,
+            Decision::Nothing => {
+                self.save(false).await;
+            }
         }
         if let Some(complaint) = self.book.complaint() {
             warn!("{complaint}");
@@ -265,6 +265,19 @@ impl Worker {
         }
     }
 
+    /// What was sent can be claimed, so it is on disk before: a voucher that can't be saved stays
+    /// here, and the next round tries again.
+    async fn save_and_send(
+        &mut self,
+        signed: SignedVoucher,
+        bytes: (u64, u64),
+    ) -> Result<(), String> {
+        if !self.save(false).await {
+            return Err("the payer state can't be saved; no voucher is sent before it is".into());
+        }
+        self.send(signed, bytes).await
+    }
+
     async fn send(&mut self, signed: SignedVoucher, bytes: (u64, u64)) -> Result<(), String> {
         let body = Bytes::from(json::voucher(&signed, bytes));
         let answer = self.pool.fetch(Method::POST, VOUCHER_PATH, body).await;
@@ -293,12 +306,11 @@ impl Worker {
         ))
     }
 
-    /// Saves what changed. An error is reported and tried again: the voucher in memory still
-    /// guards against signing less, and a crash before the next save costs the allowance at most.
-    async fn save(&mut self, clean: bool) {
+    /// Saves what changed; returns whether it is on disk. An error is reported and tried again.
+    async fn save(&mut self, clean: bool) -> bool {
         let state = self.book.state(self.meters.bytes(), clean);
         if state == self.saved {
-            return;
+            return true;
         }
         let (file, copy) = (Arc::clone(&self.file), state.clone());
         let written = tokio::task::spawn_blocking(move || file.save(&copy)).await;
@@ -308,9 +320,11 @@ impl Worker {
                     info!("payer state saved");
                 }
                 self.saved = state;
+                return true;
             }
             Ok(Err(error)) => warn!(%error, "payer state not saved"),
             Err(error) => warn!(%error, "payer state not saved"),
         }
+        false
     }
 }

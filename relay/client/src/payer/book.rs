@@ -73,6 +73,17 @@ pub(crate) enum Objection {
          signed"
     )]
     Sequence { asked: u64, signed: u64 },
+    #[error(
+        "the relay asks for {asked} units in all, but at its price of {price} the bytes since the \
+         last voucher of {signed} units are worth {worth}: it bills again for what is paid; \
+         nothing is signed"
+    )]
+    Rebilled { asked: u128, price: Price, signed: u128, worth: u128 },
+    #[error(
+        "the relay shows a last voucher of channel {channel} lane {lane} for another one; nothing \
+         is signed"
+    )]
+    OtherLane { channel: ChannelId, lane: u32 },
 }
 
 /// The relay claimed more than was ever received. Sticks until the counts meet.
@@ -189,7 +200,27 @@ impl Book {
         {
             return Err(Objection::Sequence { asked: voucher.seq, signed: signed.seq });
         }
+        self.check_increment(ask, bytes, voucher.amount)?;
         Ok(Decision::Sign { voucher, bytes })
+    }
+
+    /// A voucher adds what the bytes since the last one are worth, at today's price. An ask is
+    /// price times all bytes, so without this a price that rises below the ceiling would bill again
+    /// for what is paid; and a relay could show the own voucher at a tiny price to a payer without
+    /// state, have its bytes taken for many, and bill those at the ceiling.
+    fn check_increment(&self, ask: &Ask, bytes: (u64, u64), amount: u128) -> Result<(), Objection> {
+        let Some(last) = self.last else { return Ok(()) };
+        let total = |bytes: (u64, u64)| u128::from(bytes.0) + u128::from(bytes.1);
+        let fresh = total(bytes).saturating_sub(total(last.bytes));
+        // Rounded up: both sums were rounded down, so the difference may be one unit more.
+        let worth = fresh
+            .checked_mul(ask.price.units_per_gib())
+            .map_or(u128::MAX, |scaled| scaled.div_ceil(1 << 30));
+        let signed = last.signed.voucher.amount;
+        if amount > signed.saturating_add(worth) {
+            return Err(Objection::Rebilled { asked: amount, price: ask.price, signed, worth });
+        }
+        Ok(())
     }
 
     fn check_terms(&self, ask: &Ask) -> Result<(), Objection> {
@@ -221,6 +252,10 @@ impl Book {
     fn check_last(&mut self, ask: &Ask, since_start: (u64, u64)) -> Result<(), Objection> {
         let Some(held) = ask.last else { return Ok(()) };
         held.verify(&self.terms.domain, self.terms.signer).map_err(Objection::ForeignVoucher)?;
+        let (channel, lane) = (held.voucher.channel, held.voucher.lane);
+        if (channel, lane) != (self.terms.channel, self.terms.lane) {
+            return Err(Objection::OtherLane { channel, lane });
+        }
         if let Some(last) = self.last.as_mut()
             && last.signed.voucher == held.voucher
         {

@@ -195,6 +195,50 @@ fn lost_state_is_recovered_from_the_own_signature() {
     assert_eq!(up + down, 2 * GIB, "no byte beyond what the signature proves");
 }
 
+fn priced(units: u128, up_bytes: u64, down_bytes: u64) -> Ask {
+    let price = Price::new(units).unwrap();
+    let amount = price.amount_of(up_bytes, down_bytes).unwrap();
+    Ask { price, amount, ..ask(up_bytes, down_bytes) }
+}
+
+#[test]
+fn a_price_that_rises_below_the_ceiling_is_not_paid_for_bytes_already_paid() {
+    let mut book = book();
+    let cheap = priced(10, 4 * GIB, 0);
+    let paid = signed(&cheap, 4 * GIB, 0);
+    book.record(Paid { signed: paid, bytes: (4 * GIB, 0), accepted: true });
+    let dear = Ask { seq: 2, last: Some(paid), ..priced(1000, 5 * GIB, 0) };
+    let objection = book.consider(&dear, (5 * GIB, 0), Instant::now());
+    let price = Price::new(1000).unwrap();
+    let expected = Objection::Rebilled { asked: 5000, price, signed: 40, worth: 1000 };
+    assert_eq!(objection, Err(expected));
+    // At the old price the fresh GiB is paid.
+    let fair = Ask { seq: 2, last: Some(paid), ..priced(10, 5 * GIB, 0) };
+    assert_eq!(amount(book.consider(&fair, (5 * GIB, 0), Instant::now()).unwrap()), Some(50));
+}
+
+#[test]
+fn a_payer_without_state_is_not_talked_into_more_bytes_by_a_low_price() {
+    // 1,000 units were signed for one GiB. At a price of 1 they would stand for 1,000 GiB.
+    let paid = signed(&ask(GIB, 0), GIB, 0);
+    let mut book = Book::new(terms(), &State::default(), 0);
+    let low = Ask { seq: 2, last: Some(paid), ..priced(1, 2000 * GIB, 0) };
+    assert_eq!(book.consider(&low, (0, 0), Instant::now()), Ok(Decision::Nothing));
+    let high = Ask { seq: 2, last: Some(paid), ..priced(1000, 2000 * GIB, 0) };
+    let objection = book.consider(&high, (0, 0), Instant::now()).unwrap_err();
+    assert!(matches!(objection, Objection::Rebilled { worth: 0, .. }), "{objection}");
+}
+
+#[test]
+fn a_voucher_of_another_lane_is_not_adopted() {
+    let other = signed(&Ask { lane: 4, ..ask(2 * GIB, 0) }, 2 * GIB, 0);
+    let asked = Ask { seq: 2, last: Some(other), ..ask(2 * GIB, 0) };
+    let mut book = book();
+    let objection = book.consider(&asked, (0, 0), Instant::now());
+    assert_eq!(objection, Err(Objection::OtherLane { channel: terms().channel, lane: 4 }));
+    assert_eq!((book.last(), book.own((0, 0))), (None, (0, 0)));
+}
+
 #[test]
 fn a_first_ask_is_not_taken_on_the_relays_word() {
     let mut book = Book::new(terms(), &State::default(), PayerConfig::CRASH_ALLOWANCE_BYTES);
@@ -250,6 +294,33 @@ proptest! {
                     held = Some(signed);
                 }
             }
+        }
+    }
+
+    /// A relay that also changes its price from ask to ask, to a payer that lost its state: all
+    /// that is signed after is worth the bytes that came after, at the ceiling at most.
+    #[test]
+    fn a_relay_that_plays_with_its_price_gets_the_ceiling_for_fresh_bytes_at_most(
+        steps in proptest::collection::vec((1u128..1001, 0..4000 * GIB, 0..GIB), 1..12),
+    ) {
+        let paid = signed(&ask(GIB, 0), GIB, 0);
+        let mut book = Book::new(terms(), &State::default(), 0);
+        let (mut own, mut held, mut vouchers) = (0, paid, 0);
+        for (price, down, more) in steps {
+            own += more;
+            let seq = held.voucher.seq + 1;
+            let asked = Ask { seq, last: Some(held), ..priced(price, 0, down) };
+            if let Ok(Decision::Sign { voucher, bytes }) =
+                book.consider(&asked, (0, own), Instant::now())
+            {
+                held = voucher.sign(&asked.domain, &key());
+                book.record(Paid { signed: held, bytes, accepted: true });
+                vouchers += 1;
+            }
+            // What was adopted may be spread over fewer bytes than arrived; rounding costs a unit
+            // a voucher.
+            let fresh = (u128::from(own) * 1000).div_ceil(u128::from(GIB));
+            prop_assert!(held.voucher.amount <= 1000 + fresh + vouchers);
         }
     }
 }
