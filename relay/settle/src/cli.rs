@@ -7,6 +7,7 @@ mod operate;
 mod serve;
 mod stake;
 mod terms;
+mod withdraw;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,11 +30,24 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar until SIGTERM.
-    Run(ConfigFile),
-    /// Check a configuration file and the key it names, and exit with 78 if it is wrong.
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Send nothing and write nothing: say what would be sent now, with gas and cost, and end.
+        #[arg(long)]
+        dry_run: bool,
+        /// The dry run as JSON.
+        #[arg(long, requires = "dry_run")]
+        json: bool,
+    },
+    /// Check a configuration file and the keys and journal it names, and exit with 78 if one is
+    /// wrong.
     Check {
         /// The configuration file.
         file: PathBuf,
+        /// Also ask every RPC endpoint, and look at the gas wallet; exit with 1 if one is wrong.
+        #[arg(long)]
+        online: bool,
     },
     /// Show channels, exposure, outbox and chain of the running sidecar.
     Status {
@@ -60,6 +74,9 @@ enum Command {
         /// Give up waiting after so many seconds; the sidecar goes on.
         #[arg(long, default_value_t = 600)]
         timeout_s: u64,
+        /// Send nothing: say what would be sent, with gas and cost; needs no running sidecar.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Bill a tunnel as the relay counted it, although the kernel counted differently.
     Waive {
@@ -87,6 +104,9 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// Fetch what is earned to the payout address, by the running sidecar; or, with --channel, take
+    /// the next step of a payer's withdrawal of what is left in its channel.
+    Withdraw(withdraw::Withdraw),
     /// Write every voucher, claim, settlement and anchor of the journal to standard output; works
     /// beside a running sidecar. relay/settle/EXPORT.md explains the columns.
     Export {
@@ -205,11 +225,17 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match args.command {
-            Command::Run(config) => serve::run(&config.file).await,
-            Command::Check { file } => serve::check(&file),
+            Command::Run { config, dry_run: true, json } => {
+                withdraw::dry_run(&load(&config.file)?, false, json).await
+            }
+            Command::Run { config, .. } => serve::run(&config.file).await,
+            Command::Check { file, online } => serve::check(&file, online).await,
             Command::Status { config, json } => operate::status(&load(&config.file)?, json).await,
             Command::Explain { config, channel } => operate::explain(&load(&config.file)?, channel),
-            Command::SettleNow { config, json, timeout_s } => {
+            Command::SettleNow { config, json, dry_run: true, .. } => {
+                withdraw::dry_run(&load(&config.file)?, true, json).await
+            }
+            Command::SettleNow { config, json, timeout_s, .. } => {
                 operate::settle_now(&load(&config.file)?, json, timeout_s).await
             }
             Command::Waive { config, tunnel, reason } => {
@@ -219,6 +245,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 operate::write_off(&load(&config.file)?, channel, lane, amount, reason).await
             }
             Command::Export { config, csv: _, json } => operate::export(&load(&config.file)?, json),
+            Command::Withdraw(args) => withdraw::withdraw(&args).await,
             Command::Deploy(args) => lab::deploy(&args).await,
             Command::Channel(ChannelCommand::Open(open)) => lab::open(&open).await,
             Command::Stake(command) => stake::stake(command).await,

@@ -5,6 +5,9 @@ use serde::Serialize;
 use crate::chain::ChainView;
 use crate::clerk::View;
 
+/// Two clocks of one host, or of two that share a time server, are nearer than this.
+const CLOCK_SKEW_MS_MAX: u64 = 60_000;
+
 /// Something that an operator must look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trouble {
@@ -61,6 +64,19 @@ pub fn troubles(view: &View, chain: &ChainView) -> Vec<Trouble> {
                 ),
             );
         }
+    }
+    let now = crate::now_ms();
+    if let Some(newest) = view.lanes.values().map(|lane| lane.last_record_ms).max()
+        && newest > now.saturating_add(CLOCK_SKEW_MS_MAX)
+    {
+        let ahead = (newest - now) / 1000;
+        add(
+            "clock",
+            format!(
+                "the newest usage record is {ahead} s in the future: the relay's clock or this \
+                 host's is wrong. Amounts don't depend on it, ages do"
+            ),
+        );
     }
     for (key, lane) in &view.lanes {
         if let Some((tunnel, _, words)) = &lane.held_back {

@@ -48,9 +48,20 @@ impl<S: Storage> Journal<S> {
     pub fn open(
         mut storage: S,
         header: Header,
-        replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
+        mut replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let found = scan(&storage, replay)?;
+        let is_ours = |found: &Header| {
+            if found.exit == header.exit {
+                return Ok(());
+            }
+            let (found, expected) = (hex(&found.exit), hex(&header.exit));
+            Err(Error::JournalForeign { found, expected })
+        };
+        // Before its entries are looked at: replayed by another exit they make no sense.
+        let found = scan(&storage, |header, offset, entry| {
+            is_ours(header)?;
+            replay(header, offset, entry)
+        })?;
         let Some(found) = found else {
             let bytes = header.encode();
             storage.truncate(0).map_err(Error::storage("empty the new journal"))?;
@@ -66,12 +77,7 @@ impl<S: Storage> Journal<S> {
                 dirty: false,
             });
         };
-        if found.header.exit != header.exit {
-            return Err(Error::JournalForeign {
-                found: hex(&found.header.exit),
-                expected: hex(&header.exit),
-            });
-        }
+        is_ours(&found.header)?;
         if found.torn_bytes > 0 {
             warn!(
                 offset = found.end,

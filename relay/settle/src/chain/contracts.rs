@@ -43,6 +43,8 @@ mod abi {
             event ClaimSkipped(
                 bytes32 indexed channelId, uint32 indexed lane, uint64 seq, uint256 row, uint8 reason
             );
+            event WithdrawInitiated(bytes32 indexed channelId, uint64 withdrawAt);
+            event Withdrawn(bytes32 indexed channelId, uint128 amount);
             event Settled(address indexed receiver, address indexed token, uint256 amount);
 
             function openChannel(
@@ -55,6 +57,8 @@ mod abi {
             ) external returns (bytes32 channelId);
             function claim(SignedVoucher[] calldata rows) external returns (uint128[] memory paid);
             function settle(address receiver, address token) external returns (uint256 amount);
+            function initiateWithdraw(bytes32 channelId) external;
+            function finalizeWithdraw(bytes32 channelId) external;
             function channels(bytes32 channelId) external view returns (
                 address payer,
                 uint64 withdrawDelay,

@@ -10,9 +10,10 @@ use weir_settle::export::{self, COLUMNS};
 use weir_settle::metrics::families::{FAMILIES, page};
 use weir_settle::metrics::render;
 use weir_settle::storage::{FileStorage, ReadOnly};
+use weir_usage::ChannelTerms;
 
 use crate::chain::{LONG, settle_now, start, use_and_pay};
-use crate::common::anvil::{Anvil, CHAIN_ID};
+use crate::common::anvil::{Anvil, CHAIN_ID, Contracts};
 use crate::common::eventually;
 
 fn file(name: &str) -> std::path::PathBuf {
@@ -221,4 +222,139 @@ async fn deploy_says_first_what_it_would_do_and_verifies_by_code() {
     let found = command(&["deploy", "--rpc", &url, "--verify", at, empty]);
     assert_eq!(found.status.code(), Some(1));
     assert_eq!(out(&found).matches("UNKNOWN").count(), 2, "{}", out(&found));
+}
+
+/// The configuration as a file, for commands.
+fn written(anvil: &Anvil, contracts: &Contracts, terms: &ChannelTerms) -> String {
+    let text = crate::common::config_text(
+        contracts.domain,
+        terms,
+        &format!(
+            "[chain]\nrpc = \"{}\"\nchain_id = {CHAIN_ID}\nescrow = \"{}\"\nanchor = \"{}\"\n\
+             key = \"{}\"\npoll_ms = 20\nconfirmations = 0\n[files]\njournal = \"{}\"\n\
+             socket = \"{}\"\ncontrol = \"{}\"",
+            anvil.url(),
+            contracts.domain.escrow,
+            contracts.anchor,
+            anvil.path("exit.key").display(),
+            anvil.path("journal").display(),
+            anvil.path("settle.sock").display(),
+            anvil.path("control.sock").display(),
+        ),
+        "",
+    );
+    let path = anvil.path("settle.toml");
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_would_be_sent_and_sends_nothing() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let contracts = anvil.deploy().await;
+    let terms = anvil.open(&contracts, 1, 1_000_000).await;
+    let channel = terms.id(&contracts.domain);
+    let config = anvil.config(&contracts, &terms, "");
+    let running = start(&anvil, &config, FileStorage::open(&config.journal).unwrap()).await;
+    drop(use_and_pay(&config, 1, channel, 1500).await);
+    let file = written(&anvil, &contracts, &terms);
+    let (nonce, journal) = (anvil.exit_nonce().await, std::fs::read(&config.journal).unwrap());
+
+    // 1500 units are below the threshold, and no period is over.
+    let run = command(&["run", "--dry-run", "-c", &file]);
+    assert!(out(&run).contains("would send nothing now"), "{}", out(&run));
+    let all = command(&["withdraw", "--dry-run", "--json", "-c", &file]);
+    let all: Value = serde_json::from_str(&out(&all)).unwrap();
+    let kinds: Vec<&Value> = all["sends"].as_array().unwrap().iter().map(|s| &s["kind"]).collect();
+    assert_eq!(kinds, ["claim", "anchor"]);
+    let claim = &all["sends"][0];
+    assert!(claim["what"].as_str().unwrap().contains("lane 0 up to 1500 units"), "{claim}");
+    let (gas, cost) = (claim["gas"].as_u64().unwrap(), claim["cost_wei"].as_str().unwrap());
+    assert!((40_000..200_000).contains(&gas) && cost.parse::<u128>().unwrap() > 0, "{claim}");
+    assert_eq!(anvil.exit_nonce().await, nonce);
+    assert_eq!(std::fs::read(&config.journal).unwrap(), journal, "the journal is untouched");
+
+    // And then for real: the sidecar sends, and the payout address has it.
+    let real = command(&["withdraw", "-c", &file]);
+    assert!(out(&real).contains("settled 1500 units"), "{}", out(&real));
+    assert_eq!(anvil.balance(contracts.token, terms.receiver).await, 1500);
+    let online = command(&["check", "--online", &file]);
+    assert!(online.status.success(), "{}", out(&online));
+    assert!(out(&online).contains("the gas wallet is fine"), "{}", out(&online));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payer_leaves_with_the_rest_after_the_delay() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let contracts = anvil.deploy().await;
+    let terms = anvil.open(&contracts, 1, 1000).await;
+    let channel = terms.id(&contracts.domain).to_string();
+    let escrow = contracts.domain.escrow.to_string();
+    let withdraw = |key: &str, more: &[&str]| {
+        let (url, key) = (anvil.url(), anvil.path(key).display().to_string());
+        let mut arguments = vec!["withdraw", "--channel", &channel, "--escrow", &escrow];
+        arguments.extend(["--rpc", &url, "--key-file", &key]);
+        arguments.extend(more);
+        command(&arguments)
+    };
+    drop(anvil.exit_wallet());
+    let foreign = withdraw("exit.key", &[]);
+    assert_eq!(foreign.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&foreign.stderr).contains("its payer is"));
+
+    let dry = withdraw("payer.key", &["--dry-run"]);
+    assert!(out(&dry).contains("would send initiateWithdraw for 1000 units"), "{}", out(&dry));
+    assert!(out(&withdraw("payer.key", &[])).starts_with("initiated in 0x"));
+    let early = out(&withdraw("payer.key", &[]));
+    assert!(early.contains("s are left"), "{early}");
+    let before = anvil.balance(contracts.token, terms.payer).await;
+    anvil.call("evm_increaseTime", json!([3601])).await;
+    anvil.call("evm_mine", json!([])).await;
+    let done = out(&withdraw("payer.key", &[]));
+    assert!(done.starts_with("1000 units withdrawn in 0x"), "{done}");
+    assert_eq!(anvil.balance(contracts.token, terms.payer).await, before + 1000);
+    assert!(out(&withdraw("payer.key", &[])).contains("nothing in the channel"));
+}
+
+/// A journal of another exit, and one whose tail was damaged, stop `check` with their reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_or_damaged_journal_is_named_by_check() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let contracts = anvil.deploy().await;
+    let terms = anvil.open(&contracts, 1, 1_000_000).await;
+    let channel = terms.id(&contracts.domain);
+    let config = anvil.config(&contracts, &terms, "");
+    let running = start(&anvil, &config, FileStorage::open(&config.journal).unwrap()).await;
+    drop(use_and_pay(&config, 1, channel, 1500).await);
+    running.stop().await.unwrap();
+    let file = written(&anvil, &contracts, &terms);
+    assert!(command(&["check", &file]).status.success());
+
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = anvil.path("other.toml").display().to_string();
+    let exit = format!("exit_id = \"0x{}\"", "77".repeat(32));
+    std::fs::write(
+        &other,
+        text.lines()
+            .map(|l| {
+                let line = if l.starts_with("exit_id") { exit.as_str() } else { l };
+                format!("{line}\n")
+            })
+            .collect::<String>(),
+    )
+    .unwrap();
+    let output = command(&["check", &other]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(error.contains("the journal is of exit 0xe1e1"), "{error}");
+
+    let mut bytes = std::fs::read(&config.journal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&config.journal, bytes).unwrap();
+    let output = command(&["check", &file]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(error.contains("offset"), "{error}");
 }

@@ -17,13 +17,13 @@ use crate::common::disk::{Disk, Fault};
 use crate::common::relay::Relay;
 use crate::common::{EXIT, Rng, channel, config, eventually, pay, stamped, usage};
 
-struct Lab {
+pub(crate) struct Lab {
     directory: tempfile::TempDir,
     config: Config,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config();
         config.socket = directory.path().join("settle.sock");
@@ -40,7 +40,7 @@ impl Lab {
         Wallet::load(&path, None).unwrap()
     }
 
-    async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> Running {
         self.start_on(FileStorage::open(&self.config.journal).unwrap()).await
     }
 
@@ -48,7 +48,7 @@ impl Lab {
         sidecar::start(self.config.clone(), storage, self.wallet()).await.unwrap()
     }
 
-    async fn relay(&self, epoch: u64) -> Relay {
+    pub(crate) async fn relay(&self, epoch: u64) -> Relay {
         Relay::connect(&self.config.socket, epoch).await
     }
 }
