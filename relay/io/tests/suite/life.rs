@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -292,7 +293,20 @@ pub(crate) fn dropping_a_busy_backend_closes_every_flow(kind: BackendKind) {
     assert!(!events.is_empty());
     let log = hook.0.borrow();
     assert_eq!(log.iter().filter(|(what, ..)| *what == "closed").count(), 2);
-    for address in listen {
-        UdpSocket::bind(address).expect("the client-facing port is free at once");
+    listen.into_iter().for_each(port_is_free);
+}
+
+/// How long a child that another test starts may stand between `fork` and `exec` on a busy host.
+const CHILD_STARTS: Duration = Duration::from_secs(5);
+
+/// Whether nothing of this process holds a UDP port any more. Tests beside this one start programs
+/// to make their labs, and a child has a copy of every descriptor until `exec` closes it: the port
+/// is in use for so long although the backend is gone. What leaks stays in use.
+fn port_is_free(address: SocketAddr) {
+    let end = Instant::now() + CHILD_STARTS;
+    while let Err(error) = UdpSocket::bind(address) {
+        assert_eq!(error.kind(), ErrorKind::AddrInUse, "{address}: {error}");
+        assert!(Instant::now() < end, "{address} is in use after {CHILD_STARTS:?}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
