@@ -4,7 +4,7 @@
 //! the bench starts itself, does this in peace, and becomes the program.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setpriority_process};
+use rustix::process::{
+    Pid, Signal, getppid, set_parent_process_death_signal, setpriority_process, setsid,
+};
 use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_setaffinity};
 
 /// All of the lab goes before what else runs on this host.
@@ -71,8 +73,11 @@ pub fn run(launch: Launch) -> Result<std::convert::Infallible> {
         sched_setaffinity(None, &set)
             .with_context(|| format!("can't stay on the CPUs {:?}", launch.cpus))?;
     }
-    // Without the privilege it runs as everything else does.
+    // Without the privilege it runs as everything else does. With autogroups (sched(7)) the nice
+    // value counts within a session only, and the session has one of its own.
     let _ = setpriority_process(None, NICE);
+    let _ = setsid();
+    let _ = fs::write("/proc/self/autogroup", NICE.to_string());
     let (program, args) = launch.program.split_first().context("no program")?;
     let error = Command::new(program).args(args).exec();
     Err(error).with_context(|| format!("can't start {}", Path::new(program).display()))

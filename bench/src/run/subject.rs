@@ -130,10 +130,11 @@ pub fn by_names(names: &[String]) -> Result<Vec<Box<dyn Subject>>> {
         .iter()
         .map(|name| -> Result<Box<dyn Subject>> {
             Ok(match name.as_str() {
-                "weir" => Box::new(weir::Weir { name: "weir", backend: "auto" }),
-                "poll" => Box::new(weir::Weir { name: "poll", backend: "poll" }),
-                "uring" => Box::new(weir::Weir { name: "uring", backend: "uring" }),
-                "xsk" => Box::new(weir::Weir { name: "xsk", backend: "xsk" }),
+                "weir" => Box::new(weir::Weir { name: "weir", backend: "auto", xdp: true }),
+                "noxdp" => Box::new(weir::Weir { name: "noxdp", backend: "auto", xdp: false }),
+                "poll" => Box::new(weir::Weir { name: "poll", backend: "poll", xdp: true }),
+                "uring" => Box::new(weir::Weir { name: "uring", backend: "uring", xdp: true }),
+                "xsk" => Box::new(weir::Weir { name: "xsk", backend: "xsk", xdp: true }),
                 "direct" => Box::new(Direct),
                 "floor" => Box::new(floor::Floor),
                 "plain" => Box::new(plain::Plain),

@@ -23,6 +23,9 @@ pub(super) struct Weir {
     pub(super) name: &'static str,
     /// `io.backend`
     pub(super) backend: &'static str,
+    /// Whether its programs are attached, as shipped. Without them it has no ledger B, but the
+    /// network that the other subjects have: veth copies and segments nothing for XDP.
+    pub(super) xdp: bool,
 }
 
 impl Subject for Weir {
@@ -65,7 +68,7 @@ impl Weir {
     ) -> String {
         let (workers, backend) = (setup.workers, self.backend);
         let target = setup.at.target.ip();
-        let xdp = if lab.is_isolated() {
+        let xdp = if self.xdp && lab.is_isolated() {
             let instance = instance();
             format!("mode = \"native\"\ninterfaces = [\"r0\", \"r1\"]\ninstance = \"{instance}\"")
         } else {
