@@ -27,7 +27,8 @@ pub enum BackendChoice {
     Uring,
     Poll,
     /// AF_XDP over io_uring, or nothing. `auto` never takes it: whether frames beat sockets depends
-    /// on the traffic, which is not known beforehand (bench/METHOD.md has the measurement).
+    /// on the traffic, which is not known beforehand. `udp-1200` and `udp-scattered` of the bench
+    /// have both side by side, and bench/runs what was kept of them.
     Xsk,
 }
 
