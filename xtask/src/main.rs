@@ -11,6 +11,7 @@ mod ebpf;
 mod http;
 mod instructions;
 mod peers;
+mod settle;
 mod setup;
 mod sh;
 mod test;
@@ -29,6 +30,7 @@ cargo xtask <chore>
   ebpf   build | check | verify               the kernel object: rebuild, compare, load
   contracts build | check | gas | test        the contracts: rebuild, compare, measure, forge tests
   instructions [--update] [SCENARIO ...]      hot paths against their committed counts
+  settle-torture [--runs N] [--seed N]        the sidecar dies at every step, with a model chain
   vendor check | apply                        quinn-proto is its release and our patches
   tidy                                        rules that the compiler can't check
 ";
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         "ebpf" => ebpf::run(rest),
         "contracts" => contracts::run(rest),
         "instructions" => instructions::run(rest),
+        "settle-torture" => settle::torture(rest),
         "tidy" => tidy::run(rest),
         "vendor" => vendor::run(rest),
         http::CHORE => http::run(rest),

@@ -14,3 +14,4 @@ mod operate;
 mod policy;
 mod quorum;
 mod server;
+mod torture;
