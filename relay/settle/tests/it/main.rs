@@ -7,6 +7,7 @@ mod chain;
 mod common;
 mod config;
 mod evidence;
+mod failures;
 mod hostile;
 mod journal;
 mod keys;

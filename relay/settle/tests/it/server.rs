@@ -19,7 +19,7 @@ use crate::common::{EXIT, Rng, channel, config, eventually, pay, stamped, usage}
 
 pub(crate) struct Lab {
     directory: tempfile::TempDir,
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl Lab {
@@ -299,7 +299,7 @@ async fn status_metrics_and_decisions_while_the_chain_is_away() {
     running.stop().await.unwrap();
 }
 
-async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+pub(crate) async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -17,6 +17,8 @@ use crate::rng::Rng;
 
 /// What the base fee is when nothing is going on, in wei per gas.
 const CALM_FEE: u128 = 1_000_000_000;
+/// What nobody outbids.
+const RICH_FEE: u128 = 1_000_000_000_000_000;
 /// A pool's rule: a transaction replaces another of its nonce for a tenth more.
 const BUMP_PERCENT: u128 = 110;
 
@@ -194,7 +196,7 @@ impl Node {
             hash: keccak256(format!("intruder {nonce} {}", self.forks)),
             from,
             nonce,
-            max_fee: u128::MAX,
+            max_fee: RICH_FEE,
             to: Address::ZERO,
             input: Bytes::new(),
         };
