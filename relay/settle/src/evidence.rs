@@ -9,9 +9,10 @@ use weir_usage::bond::{BondDomain, EpochStatement, Signed, Statement, StreamStat
 use weir_usage::{Address, ChannelId, Digest, Keccak, UsageRecord};
 
 use crate::agreement::{read_json, write_new};
+use crate::chain::Past;
 use crate::chain::bond::{Evidence, Pair};
 use crate::error::Error;
-use crate::journal::entry::Item;
+use crate::journal::entry::{Action, Item, OutboxStep, Step};
 use crate::journal::scan;
 use crate::keys::Wallet;
 use crate::storage::Storage;
@@ -61,8 +62,10 @@ pub fn stream(record: &UsageRecord) -> Digest {
 }
 
 impl Statements {
-    /// Signs a statement for each anchored epoch in the journal, and for each record of `channel`.
-    /// The same journal gives the same statements every time, so nothing contradicts itself.
+    /// Signs a statement for each epoch whose anchor is final on chain, and for each record of
+    /// `channel`. What is only planned isn't vouched for: after a lost journal the same epoch could
+    /// be planned with other values. The same journal gives the same statements every time, so
+    /// nothing contradicts itself.
     ///
     /// # Errors
     /// Those of reading the journal.
@@ -73,17 +76,21 @@ impl Statements {
         key: &Wallet,
     ) -> Result<Self, Error> {
         let mut made = Self { domain, epochs: Vec::new(), records: Vec::new() };
-        scan(storage, |_, _, entry| {
+        let mut past = Past::default();
+        scan(storage, |_, offset, entry| {
+            past.replay(offset, &entry)?;
             match entry.item {
-                Item::Anchor(anchor) => {
-                    let (epoch, root, total) = (anchor.epoch, anchor.root, anchor.total);
-                    let said = EpochStatement { epoch, root, total };
-                    made.epochs.push(sign(said, &domain, key)?);
-                }
                 Item::Record(record) if Some(record.channel) == channel => {
                     let (stream, seq, content) = (stream(&record), record.seq, record.hash());
                     let said = StreamStatement { stream, seq, content };
                     made.records.push(sign(said, &domain, key)?);
+                }
+                Item::Outbox(OutboxStep { intent, step: Step::Final { success: true, .. } }) => {
+                    let action = past.outbox.get(intent).map(|intent| &intent.action);
+                    if let Some(&Action::Anchor { epoch, root, total }) = action {
+                        let said = EpochStatement { epoch, root, total };
+                        made.epochs.push(sign(said, &domain, key)?);
+                    }
                 }
                 _ => {}
             }

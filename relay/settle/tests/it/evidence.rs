@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_settle::evidence::{Statements, search, stream};
-use weir_settle::journal::entry::{AnchorLeaves, Entry, Item};
+use weir_settle::journal::entry::{Action, Entry, Item, OutboxStep, Step};
 use weir_settle::journal::{Header, Journal};
 use weir_settle::storage::FileStorage;
 use weir_usage::bond::{BondDomain, EpochStatement, Statement, StreamStatement};
@@ -79,8 +79,22 @@ fn statements_come_from_the_journal() {
         journal.append(&[Entry::now(Item::Record(Box::new(record.clone())))]).unwrap();
         records.push(record);
     }
-    let leaves = AnchorLeaves { epoch: 3, root: Digest([6; 32]), total: 200, leaves: Vec::new() };
-    journal.append(&[Entry::now(Item::Anchor(leaves))]).unwrap();
+    // Epoch 3 is final on chain, the anchor of epoch 4 reverted, that of epoch 5 is planned.
+    for (intent, success) in [(1, Some(true)), (2, Some(false)), (3, None)] {
+        let (epoch, root, total) = (intent + 2, Digest([6; 32]), 200);
+        let mut steps = vec![Step::Planned { action: Action::Anchor { epoch, root, total } }];
+        let hash = Digest([intent as u8; 32]);
+        if let Some(success) = success {
+            let raw = "00".into();
+            steps.push(Step::Signed { nonce: intent, hash, raw, max_fee_per_gas: 1 });
+            let (claimed, settled) = (Vec::new(), 0);
+            let (block, gas_used, gas_price) = (1, 1, 1);
+            steps.push(Step::Final { hash, block, success, gas_used, gas_price, claimed, settled });
+        }
+        for step in steps {
+            journal.append(&[Entry::now(Item::Outbox(OutboxStep { intent, step }))]).unwrap();
+        }
+    }
 
     let domain = BondDomain { chain_id: config().chain.domain.chain_id, bond: Address([1; 20]) };
     let secret = directory.path().join("usage.key");
@@ -94,7 +108,7 @@ fn statements_come_from_the_journal() {
     assert_eq!(made, of(Some(channel())), "nothing contradicts itself");
     let signer = key(USAGE_KEY).address();
     let said = EpochStatement { epoch: 3, root: Digest([6; 32]), total: 200 };
-    assert_eq!(made.epochs[0].statement, said);
+    assert_eq!(made.epochs.iter().map(|one| one.statement).collect::<Vec<_>>(), [said]);
     made.epochs[0].verify(&domain, signer).unwrap();
     assert_eq!(made.records.len(), 2);
     for (signed, record) in made.records.iter().zip(&records) {
