@@ -241,6 +241,8 @@ pub struct PayerConfig {
     pub escrow: Address,
     /// The highest price accepted, in token units per GiB (2^30 bytes) of payload.
     pub price_max: Price,
+    /// What may be signed at most.
+    pub budget: Budget,
     /// Own cumulative counts and the last voucher. Created when missing, replaced atomically.
     pub state_file: PathBuf,
     /// How often the relay is asked what it counted while bytes move.
@@ -248,6 +250,16 @@ pub struct PayerConfig {
     /// After a crash of the *client* (or loss of its state file) up to this many bytes that the
     /// relay counted and this client can't confirm are accepted, once per start. 0 accepts none.
     pub crash_allowance_bytes: u64,
+}
+
+/// What a payer signs at most, in token units; `None` sets no limit. What was used beyond it stays
+/// unpaid, and the exit stops the payer at its credit window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// For the lane as a whole, since the channel was opened.
+    pub total: Option<u128>,
+    /// For a UTC day. A client that lost its state file has forgotten what the day has cost.
+    pub per_day: Option<u128>,
 }
 
 impl PayerConfig {

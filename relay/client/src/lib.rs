@@ -41,7 +41,7 @@ mod usage;
 
 pub use admin::{fetch_usage, request_settle};
 pub use client::Client;
-pub use config::{ClientConfig, PayerConfig, RelayUrl, Token, Trust};
+pub use config::{Budget, ClientConfig, PayerConfig, RelayUrl, Token, Trust};
 pub use error::Error;
 pub use usage::{
     DirectionUsage, KindUsage, PaymentUsage, SettleReport, TargetUsage, TunnelKind, TunnelUsage,

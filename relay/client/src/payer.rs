@@ -6,7 +6,7 @@ mod json;
 mod state;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -77,6 +77,7 @@ pub(crate) fn open(config: &PayerConfig) -> Result<Opened, Error> {
         channel: config.channel,
         lane: config.lane,
         price_max: config.price_max,
+        budget: config.budget,
         signer: key.address(),
     };
     let (file, state) = StateFile::open(&config.state_file, &terms)?;
@@ -115,6 +116,12 @@ impl Opened {
         let worker = Worker { book, key, file, saved: state, pool, meters, period, inbox, view };
         (Payer { settle, view: watcher }, worker)
     }
+}
+
+/// Days since 1970, UTC; 0 for a clock before that.
+fn today() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() / 86_400)
 }
 
 impl Payer {
@@ -216,6 +223,7 @@ impl Worker {
         // Read after the ask arrived: what the relay counted before it was sent is in by now, or
         // still under way.
         let since_start = self.meters.bytes();
+        self.book.begin_day(today());
         let decision = self.book.consider(&ask, since_start, Instant::now());
         let decision = decision.map_err(|objection| objection.to_string());
         let (up, down) = (ask.up_bytes, ask.down_bytes);

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use weir_usage::{Address, Ask, ChannelId, Domain, Price, SignedVoucher, Voucher};
 
-use super::state::State;
+use super::state::{Day, State};
+use crate::Budget;
 
 /// Bytes that the relay counted may be under way to us this long before we call it over-billing.
 /// Far above any path's delay, queues included.
@@ -21,6 +22,7 @@ pub(crate) struct Terms {
     pub(crate) channel: ChannelId,
     pub(crate) lane: u32,
     pub(crate) price_max: Price,
+    pub(crate) budget: Budget,
     /// The address of the own key.
     pub(crate) signer: Address,
 }
@@ -84,6 +86,11 @@ pub(crate) enum Objection {
          is signed"
     )]
     OtherLane { channel: ChannelId, lane: u32 },
+    #[error(
+        "the budget {span} is {budget} units and the relay's ask would make it {would}; nothing is \
+         signed"
+    )]
+    Budget { span: &'static str, budget: u128, would: u128 },
 }
 
 /// The relay claimed more than was ever received. Sticks until the counts meet.
@@ -100,6 +107,7 @@ pub(crate) struct Book {
     /// Own counts of earlier runs of this client.
     base: (u64, u64),
     last: Option<Paid>,
+    day: Day,
     /// Bytes that may still be taken on the relay's word, because the own count of them was lost.
     allowance: u64,
     /// The oldest claim of the relay that the own counts have not reached.
@@ -116,10 +124,20 @@ impl Book {
             terms,
             base: (state.up_bytes, state.down_bytes),
             last: state.paid,
+            day: state.day,
             allowance: if state.clean { 0 } else { crash_allowance },
             claim: None,
             overbilling: None,
             rejected_seq: None,
+        }
+    }
+
+    /// Tells the number of the UTC day. A clock that was set back begins no new one, so it doesn't
+    /// give the day's budget a second time.
+    pub(crate) fn begin_day(&mut self, number: u64) {
+        if number > self.day.number {
+            let before = self.last.map_or(0, |last| last.signed.voucher.amount);
+            self.day = Day { number, before };
         }
     }
 
@@ -149,7 +167,7 @@ impl Book {
     /// What to save.
     pub(crate) fn state(&self, since_start: (u64, u64), clean: bool) -> State {
         let (up_bytes, down_bytes) = self.own(since_start);
-        State { up_bytes, down_bytes, clean, paid: self.last }
+        State { up_bytes, down_bytes, clean, paid: self.last, day: self.day }
     }
 
     /// A complaint about the relay's counts, with the numbers.
@@ -201,6 +219,7 @@ impl Book {
             return Err(Objection::Sequence { asked: voucher.seq, signed: signed.seq });
         }
         self.check_increment(ask, bytes, voucher.amount)?;
+        self.check_budget(voucher.amount)?;
         Ok(Decision::Sign { voucher, bytes })
     }
 
@@ -219,6 +238,17 @@ impl Book {
         let signed = last.signed.voucher.amount;
         if amount > signed.saturating_add(worth) {
             return Err(Objection::Rebilled { asked: amount, price: ask.price, signed, worth });
+        }
+        Ok(())
+    }
+
+    fn check_budget(&self, amount: u128) -> Result<(), Objection> {
+        let today = amount.saturating_sub(self.day.before);
+        let Budget { total, per_day } = self.terms.budget;
+        for (span, budget, would) in [("in all", total, amount), ("of a day", per_day, today)] {
+            if let Some(budget) = budget.filter(|budget| would > *budget) {
+                return Err(Objection::Budget { span, budget, would });
+            }
         }
         Ok(())
     }
@@ -266,6 +296,8 @@ impl Book {
             let bytes = paid_bytes(ask, since_start, held.voucher.amount);
             self.base = (self.base.0.max(bytes.0), self.base.1.max(bytes.1));
             self.last = Some(Paid { signed: held, bytes, accepted: true });
+            // On which day it was signed is lost with the state.
+            self.day.before = self.day.before.saturating_add(held.voucher.amount - known);
         }
         Ok(())
     }

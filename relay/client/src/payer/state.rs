@@ -23,6 +23,16 @@ pub(crate) struct State {
     /// Whether the process that wrote it stopped in order, so that the counts are final.
     pub(crate) clean: bool,
     pub(crate) paid: Option<Paid>,
+    pub(crate) day: Day,
+}
+
+/// Where the budget of the day began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Day {
+    /// UTC days since 1970; 0 before the first.
+    pub(crate) number: u64,
+    /// Signed before it, cumulative, in token units.
+    pub(crate) before: u128,
 }
 
 /// The file and the lock that keeps a second client from it.
@@ -51,6 +61,15 @@ struct Contents {
     down_bytes: u64,
     clean: bool,
     voucher: Option<VoucherContents>,
+    /// Files written before there was a budget have none.
+    #[serde(default)]
+    day: Option<DayContents>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DayContents {
+    number: u64,
+    before: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,6 +132,10 @@ impl StateFile {
             down_bytes: state.down_bytes,
             clean: state.clean,
             voucher,
+            day: Some(DayContents {
+                number: state.day.number,
+                before: state.day.before.to_string(),
+            }),
         };
         let text = serde_json::to_string_pretty(&contents).map_err(io::Error::other)?;
         let temporary = sibling(&self.path, "new");
@@ -148,8 +171,15 @@ fn parse(bytes: &[u8], identity: &Identity, terms: &Terms) -> Result<State, Stri
             Some(paid)
         }
     };
+    let day = match contents.day {
+        None => Day::default(),
+        Some(day) => {
+            let before = day.before.parse().map_err(|_| "holds a damaged amount".to_owned())?;
+            Day { number: day.number, before }
+        }
+    };
     let (up_bytes, down_bytes) = (contents.up_bytes, contents.down_bytes);
-    Ok(State { up_bytes, down_bytes, clean: contents.clean, paid })
+    Ok(State { up_bytes, down_bytes, clean: contents.clean, paid, day })
 }
 
 fn parse_voucher(contents: &VoucherContents, terms: &Terms) -> Result<Paid, String> {
@@ -190,6 +220,7 @@ mod tests {
             channel: ChannelId([2; 32]),
             lane: 3,
             price_max: Price::new(1).unwrap(),
+            budget: crate::Budget::default(),
             signer: key().address(),
         }
     }
@@ -205,7 +236,21 @@ mod tests {
         };
         let signed = voucher.sign(&terms.domain, &key());
         let paid = Some(Paid { signed, bytes: (10, 20), accepted: true });
-        State { up_bytes: u64::MAX, down_bytes: 20, clean: true, paid }
+        let day = Day { number: 20_000, before: u128::MAX - 1 };
+        State { up_bytes: u64::MAX, down_bytes: 20, clean: true, paid, day }
+    }
+
+    #[test]
+    fn a_file_from_before_there_was_a_budget_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        StateFile::open(&path, &terms()).unwrap().0.save(&state()).unwrap();
+        let text = std::fs::read(&path).unwrap();
+        let mut old: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert!(old.as_object_mut().unwrap().remove("day").is_some());
+        std::fs::write(&path, old.to_string()).unwrap();
+        let expected = State { day: Day::default(), ..state() };
+        assert_eq!(StateFile::open(&path, &terms()).unwrap().1, expected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::support::apps::{self, socks_connect};
 use crate::support::ledger::{self, LANE, PRICE};
 use crate::support::{Ledger, Running, TestRelay, config, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_client::{Client, PayerConfig, SettleReport};
+use weir_client::{Budget, Client, PayerConfig, SettleReport};
 use weir_usage::Price;
 
 fn payer(folder: &Path) -> PayerConfig {
@@ -22,6 +22,7 @@ fn payer(folder: &Path) -> PayerConfig {
         chain_id: ledger::domain().chain_id,
         escrow: ledger::domain().escrow,
         price_max: Price::new(PRICE).unwrap(),
+        budget: Budget::default(),
         state_file: folder.join("state.json"),
         period: Duration::from_millis(20),
         crash_allowance_bytes: 0,
@@ -131,6 +132,8 @@ async fn another_channel_or_a_higher_price_is_not_paid_and_the_problem_is_shown(
     for (change, text) in [
         ((|p| p.price_max = Price::new(PRICE - 1).unwrap()) as fn(&mut PayerConfig), "ceiling"),
         (|p| p.lane = 4, "lane"),
+        (|p| p.budget.total = Some(500), "budget in all"),
+        (|p| p.budget.per_day = Some(500), "budget of a day"),
         (|p| p.chain_id = 1, "chain"),
     ] {
         let mut with_payer = config(&relay);

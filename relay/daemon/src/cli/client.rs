@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use weir_client::{Client, ClientConfig, PayerConfig, RelayUrl, Token, Trust};
+use weir_client::{Budget, Client, ClientConfig, PayerConfig, RelayUrl, Token, Trust};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::failure::Failure;
@@ -99,6 +99,12 @@ struct PayerArgs {
     /// The highest price to accept, in token units per GiB
     #[arg(long, value_name = "UNITS", requires = "payer_key")]
     payer_price_max: Option<u128>,
+    /// Token units to sign at most in all, since the channel was opened
+    #[arg(long, value_name = "UNITS", requires = "payer_key")]
+    payer_budget: Option<u128>,
+    /// Token units to sign at most on a day (UTC)
+    #[arg(long, value_name = "UNITS", requires = "payer_key")]
+    payer_budget_day: Option<u128>,
     /// File with own counts and the last voucher
     #[arg(long, value_name = "FILE", requires = "payer_key")]
     payer_state: Option<PathBuf>,
@@ -208,6 +214,7 @@ impl PayerArgs {
             chain_id,
             escrow: escrow.parse().map_err(wrong("--payer-escrow"))?,
             price_max: weir_usage::Price::new(price).map_err(wrong("--payer-price-max"))?,
+            budget: Budget { total: self.payer_budget, per_day: self.payer_budget_day },
             state_file: state,
             period: Duration::from_millis(self.payer_period_ms),
             crash_allowance_bytes: self.payer_crash_allowance,

@@ -16,6 +16,7 @@ fn terms() -> Terms {
         channel: ChannelId([2; 32]),
         lane: 3,
         price_max: Price::new(1000).unwrap(),
+        budget: Budget::default(),
         signer: key().address(),
     }
 }
@@ -41,7 +42,7 @@ fn signed(ask: &Ask, up: u64, down: u64) -> SignedVoucher {
 }
 
 fn state(up_bytes: u64, down_bytes: u64, clean: bool) -> State {
-    State { up_bytes, down_bytes, clean, paid: None }
+    State { up_bytes, down_bytes, clean, paid: None, day: Day::default() }
 }
 
 fn book() -> Book {
@@ -193,6 +194,43 @@ fn lost_state_is_recovered_from_the_own_signature() {
     assert_eq!(amount(decision), None, "100 bytes more cost nothing yet");
     assert_eq!(book.last().map(|last| last.signed), Some(paid));
     assert_eq!(up + down, 2 * GIB, "no byte beyond what the signature proves");
+}
+
+fn pay(book: &mut Book, seq: u64, gib: u64) -> Result<(), Objection> {
+    let bytes = (gib * GIB, 0);
+    let held = book.last().map(|last| last.signed);
+    let asked = Ask { seq, last: held, ..ask(bytes.0, 0) };
+    let Decision::Sign { voucher, bytes } = book.consider(&asked, bytes, Instant::now())? else {
+        panic!("nothing to sign")
+    };
+    let signed = voucher.sign(&asked.domain, &key());
+    book.record(Paid { signed, bytes, accepted: true });
+    Ok(())
+}
+
+#[test]
+fn a_budget_is_spent_to_the_unit_and_a_day_begins_once() {
+    let budget = Budget { total: Some(5000), per_day: Some(2000) };
+    let terms = || Terms { budget, ..terms() };
+    let mut book = Book::new(terms(), &state(0, 0, true), 0);
+    book.begin_day(20_000);
+    pay(&mut book, 1, 1).unwrap();
+    pay(&mut book, 2, 2).unwrap();
+    let spent = Objection::Budget { span: "of a day", budget: 2000, would: 3000 };
+    assert_eq!(pay(&mut book, 3, 3), Err(spent.clone()));
+    // Neither a restart nor a clock that is set back brings it back.
+    let saved = State { up_bytes: 0, down_bytes: 0, ..book.state((0, 0), true) };
+    let mut book = Book::new(terms(), &saved, 0);
+    for day in [19_999, 20_000] {
+        book.begin_day(day);
+        assert_eq!(pay(&mut book, 3, 3), Err(spent.clone()), "day {day}");
+    }
+    book.begin_day(20_001);
+    pay(&mut book, 3, 4).unwrap();
+    book.begin_day(20_002);
+    pay(&mut book, 4, 5).unwrap();
+    let all = Objection::Budget { span: "in all", budget: 5000, would: 6000 };
+    assert_eq!(pay(&mut book, 5, 6), Err(all));
 }
 
 fn priced(units: u128, up_bytes: u64, down_bytes: u64) -> Ask {
