@@ -31,7 +31,7 @@ cargo xtask <chore>
   contracts build | check | gas | test        the contracts: rebuild, compare, measure, forge tests
   instructions [--update] [SCENARIO ...]      hot paths against their committed counts
   settle-torture [--runs N] [--seed N]        the sidecar dies at every step, with a model chain
-  vendor check | apply                        quinn-proto is its release and our patches
+  vendor check | apply | test                 quinn-proto is its release and our patches
   tidy                                        rules that the compiler can't check
 ";
 

@@ -17,7 +17,8 @@ pub fn run(args: &[String]) -> Result<()> {
     match args {
         [what] if what == "check" => check(),
         [what] if what == "apply" => apply(),
-        _ => bail!("xtask vendor wants `check` or `apply`"),
+        [what] if what == "test" => test(),
+        _ => bail!("xtask vendor wants `check`, `apply` or `test`"),
     }
 }
 
@@ -38,6 +39,20 @@ fn apply() -> Result<()> {
         fs::remove_dir_all(&here)?;
     }
     copy(&made, &here)
+}
+
+/// Runs the crate's own tests, and those that patches add, on the patched release.
+fn test() -> Result<()> {
+    check()?;
+    let made = sh::target_dir().join("vendor").join(CRATE);
+    // In a workspace of its own, with the versions that ours is locked to.
+    let manifest = fs::read_to_string(made.join("Cargo.toml"))?;
+    fs::write(made.join("Cargo.toml"), manifest + "\n[workspace]\n")?;
+    fs::copy(sh::root().join("Cargo.lock"), made.join("Cargo.lock"))?;
+    let mut tests = sh::cargo();
+    tests.current_dir(&made).args(["test", "--no-default-features", "--features", "rustls-ring"]);
+    tests.arg("--target-dir").arg(sh::target_dir());
+    sh::step("test the patched release", &mut tests)
 }
 
 fn folder() -> PathBuf {

@@ -662,6 +662,7 @@ impl Endpoint {
                 server_config,
                 pref_addr_cid,
                 path_validated: remote_address_validated,
+                initial_keys: Some(incoming.crypto),
             },
         );
         self.index.insert_initial(dst_cid, ch);
@@ -686,11 +687,11 @@ impl Endpoint {
             Err(e) => {
                 debug!("handshake failed: {}", e);
                 self.handle_event(ch, EndpointEvent(EndpointEventInner::Drained));
-                let response = match e {
-                    ConnectionError::TransportError(ref e) => Some(self.initial_close(
+                let response = match (&e, conn.into_initial_keys()) {
+                    (ConnectionError::TransportError(e), Some(keys)) => Some(self.initial_close(
                         version,
                         incoming.addresses,
-                        &incoming.crypto,
+                        &keys,
                         &src_cid,
                         e.clone(),
                         buf,

@@ -578,8 +578,7 @@ impl Iter {
         Ok(match ty {
             FrameType::PADDING => {
                 // Each zero byte is a frame, and there may be a thousand of them
-                let run = self.bytes.iter().position(|&byte| byte != 0);
-                self.bytes.advance(run.unwrap_or(self.bytes.len()));
+                self.bytes.advance(leading_zeros(&self.bytes));
                 Frame::Padding
             }
             FrameType::RESET_STREAM => Frame::ResetStream(ResetStream {
@@ -730,6 +729,18 @@ impl Iter {
     fn take_remaining(&mut self) -> Bytes {
         mem::take(&mut self.bytes)
     }
+}
+
+/// Number of zero bytes that `bytes` starts with
+fn leading_zeros(bytes: &[u8]) -> usize {
+    const WORD: usize = size_of::<u128>();
+    let words = bytes
+        .chunks_exact(WORD)
+        .take_while(|word| **word == [0; WORD])
+        .count();
+    let start = words * WORD;
+    let rest = bytes[start..].iter().take_while(|&&byte| byte == 0);
+    start + rest.count()
 }
 
 impl Iterator for Iter {
@@ -1009,5 +1020,21 @@ mod test {
         let frames = frames(buf);
         assert_eq!(frames.len(), 1);
         assert_matches!(&frames[0], Frame::ImmediateAck);
+    }
+
+    #[test]
+    fn padding_runs() {
+        for len in 0..70 {
+            let mut bytes = vec![0; len];
+            assert_eq!(leading_zeros(&bytes), len);
+            bytes.push(1);
+            bytes.push(0);
+            assert_eq!(leading_zeros(&bytes), len);
+            let found = frames(bytes);
+            let before = usize::from(len > 0);
+            assert_eq!(found.len(), before + 2);
+            assert_matches!(found[before], Frame::Ping);
+            assert_matches!(found[before + 1], Frame::Padding);
+        }
     }
 }

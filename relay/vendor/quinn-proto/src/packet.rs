@@ -1,10 +1,15 @@
-use std::{cmp::Ordering, io, ops::Range, str};
+use std::{
+    cmp::Ordering,
+    io,
+    ops::{Deref, Range},
+    str,
+};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::{
-    ConnectionId,
+    ConnectionId, MAX_CID_SIZE,
     coding::{self, BufExt, BufMutExt},
     crypto,
 };
@@ -133,6 +138,7 @@ impl PartialDecode {
 
             let header_data = bytes.split_to(header_len).freeze();
             let token = header_data.slice(token_pos.start..token_pos.end);
+            let header_data = HeaderData::Long(header_data);
             return Ok(Packet {
                 header: Header::Initial(InitialHeader {
                     dst_cid,
@@ -193,9 +199,17 @@ impl PartialDecode {
 
         let header_len = buf.position() as usize;
         let mut bytes = buf.into_inner();
+        let header_data = match header {
+            Header::Short { .. } => {
+                let data = HeaderData::short(&bytes[..header_len]);
+                bytes.advance(header_len);
+                data
+            }
+            _ => HeaderData::Long(bytes.split_to(header_len).freeze()),
+        };
         Ok(Packet {
             header,
-            header_data: bytes.split_to(header_len).freeze(),
+            header_data,
             payload: bytes,
         })
     }
@@ -221,7 +235,7 @@ impl PartialDecode {
 
 pub(crate) struct Packet {
     pub(crate) header: Header,
-    pub(crate) header_data: Bytes,
+    pub(crate) header_data: HeaderData,
     pub(crate) payload: BytesMut,
 }
 
@@ -235,9 +249,45 @@ impl Packet {
     }
 }
 
+/// The encoded header of a packet, which is authenticated along with its payload
+pub(crate) enum HeaderData {
+    /// A copy, because sharing memory with the payload costs two atomic operations
+    Short {
+        len: u8,
+        bytes: [u8; Self::SHORT_MAX],
+    },
+    /// May be long because of a token
+    Long(Bytes),
+}
+
+impl HeaderData {
+    /// First byte, destination connection ID and packet number
+    const SHORT_MAX: usize = 1 + MAX_CID_SIZE + 4;
+
+    fn short(data: &[u8]) -> Self {
+        let mut bytes = [0; Self::SHORT_MAX];
+        bytes[..data.len()].copy_from_slice(data);
+        Self::Short {
+            len: data.len() as u8,
+            bytes,
+        }
+    }
+}
+
+impl Deref for HeaderData {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
 pub(crate) struct InitialPacket {
     pub(crate) header: InitialHeader,
-    pub(crate) header_data: Bytes,
+    pub(crate) header_data: HeaderData,
     pub(crate) payload: BytesMut,
 }
 

@@ -190,6 +190,8 @@ pub struct Connection {
     permit_idle_reset: bool,
     /// Negotiated idle timeout
     idle_timeout: Option<Duration>,
+    /// When, and for which space, the idle timer was last set
+    idle_reset: Option<(Instant, SpaceId)>,
     /// The time we send next bundled ACK
     ///
     /// The goal is to wait long enough for the peer to acknowledge our previous
@@ -264,14 +266,15 @@ impl Connection {
         version: u32,
         allow_mtud: bool,
         rng_seed: [u8; 32],
-        side_args: SideArgs,
+        mut side_args: SideArgs,
     ) -> Self {
         let pref_addr_cid = side_args.pref_addr_cid();
         let path_validated = side_args.path_validated();
+        let initial_keys = side_args.take_initial_keys();
         let connection_side = ConnectionSide::from(side_args);
         let side = connection_side.side();
         let initial_space = PacketSpace {
-            crypto: Some(crypto.initial_keys(&init_cid, side)),
+            crypto: Some(initial_keys.unwrap_or_else(|| crypto.initial_keys(&init_cid, side))),
             ..PacketSpace::new(now)
         };
         let state = State::Handshake(state::Handshake {
@@ -326,6 +329,7 @@ impl Connection {
                 None | Some(VarInt(0)) => None,
                 Some(dur) => Some(Duration::from_millis(dur.0)),
             },
+            idle_reset: None,
             timers: TimerTable::default(),
             authentication_failures: 0,
             error: None,
@@ -1509,9 +1513,16 @@ impl Connection {
         for range in ack.iter() {
             self.packet_number_filter.check_ack(space, range.clone())?;
             let range = *range.start()..*range.end() + 1;
+            // Packets without a gap between them are inserted together
+            let mut run = range.start..range.start;
             for (pn, _) in self.spaces[space].sent_packets.range(range) {
-                newly_acked.insert_one(pn);
+                if pn != run.end {
+                    newly_acked.insert(run);
+                    run = pn..pn;
+                }
+                run.end += 1;
             }
+            newly_acked.insert(run);
         }
 
         if newly_acked.is_empty() {
@@ -2010,6 +2021,10 @@ impl Connection {
             self.timers.stop(Timer::Idle);
             return;
         }
+        // Packets that were received together ask for the same
+        if self.idle_reset.replace((now, space)) == Some((now, space)) {
+            return;
+        }
         let dt = cmp::max(timeout, 3 * self.pto(space));
         self.timers.set(Timer::Idle, now + dt);
     }
@@ -2032,6 +2047,12 @@ impl Connection {
     ///
     /// Decrypting the first packet in the `Endpoint` allows stateless packet handling to be more
     /// efficient.
+    /// Initial keys of a connection that failed in its first packet, to say so with
+    pub(crate) fn into_initial_keys(self) -> Option<Keys> {
+        let [initial, ..] = self.spaces;
+        initial.crypto
+    }
+
     pub(crate) fn handle_first_packet(
         &mut self,
         now: Instant,
@@ -3539,6 +3560,7 @@ impl Connection {
         self.streams.set_params(&params);
         self.idle_timeout =
             negotiate_max_idle_timeout(self.config.max_idle_timeout, Some(params.max_idle_timeout));
+        self.idle_reset = None;
         trace!("negotiated max idle timeout {:?}", self.idle_timeout);
         if let Some(ref info) = params.preferred_address {
             self.rem_cids.insert(frame::NewConnectionId {
@@ -3882,6 +3904,7 @@ impl From<SideArgs> for ConnectionSide {
                 server_config,
                 pref_addr_cid: _,
                 path_validated: _,
+                initial_keys: _,
             } => Self::Server { server_config },
         }
     }
@@ -3897,10 +3920,19 @@ pub(crate) enum SideArgs {
         server_config: Arc<ServerConfig>,
         pref_addr_cid: Option<ConnectionId>,
         path_validated: bool,
+        /// What the first packet was decrypted with, until the connection takes it
+        initial_keys: Option<Keys>,
     },
 }
 
 impl SideArgs {
+    fn take_initial_keys(&mut self) -> Option<Keys> {
+        match self {
+            Self::Client { .. } => None,
+            Self::Server { initial_keys, .. } => initial_keys.take(),
+        }
+    }
+
     pub(crate) fn pref_addr_cid(&self) -> Option<ConnectionId> {
         match *self {
             Self::Client { .. } => None,

@@ -289,6 +289,9 @@ impl SentPackets {
     /// Gaps that are kept beyond the number of packets
     const GAPS: usize = 256;
 
+    /// Room that is kept when no packet is left: a burst must not cost an idle connection memory
+    const ROOM: usize = 1024;
+
     /// Track a packet with a number larger than any tracked before
     pub(super) fn insert(&mut self, number: u64, packet: SentPacket) {
         debug_assert!(self.slots.back().is_none_or(|&(last, _)| last < number));
@@ -316,6 +319,9 @@ impl SentPackets {
         // A peer that never acknowledges some packet must not make gaps pile up behind it
         if self.slots.len() > 2 * self.len + Self::GAPS {
             self.slots.retain(|(_, packet)| packet.is_some());
+        }
+        if self.slots.is_empty() && self.slots.capacity() > 2 * Self::ROOM {
+            self.slots.shrink_to(Self::ROOM);
         }
         Some(packet)
     }
@@ -1209,5 +1215,79 @@ mod test {
         // The tracking state of sent packets should be minimal, and not grow
         // over time.
         assert!(std::mem::size_of::<SentPacket>() <= 128);
+    }
+
+    fn sent_packet(size: u16) -> SentPacket {
+        SentPacket {
+            path_generation: 0,
+            time_sent: Instant::now(),
+            size,
+            ack_eliciting: true,
+            largest_acked: None,
+            retransmits: ThinRetransmits::default(),
+            stream_frames: Default::default(),
+        }
+    }
+
+    /// Whatever is sent, acknowledged and lost in whatever order, a queue with gaps answers like a
+    /// map, and doesn't grow with the number of packets that are gone
+    #[test]
+    fn sent_packets_like_a_map() {
+        use rand::{SeedableRng, rngs::StdRng};
+        use std::collections::BTreeMap;
+
+        let look = |(number, packet): (u64, &SentPacket)| (number, packet.size);
+        for seed in 0..64 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            // Of a hundred steps, so many send, and of those that take, so many take the oldest
+            let sends = rng.random_range(20..80);
+            let in_order = rng.random_range(0..100);
+            let mut packets = SentPackets::default();
+            let mut oracle = BTreeMap::new();
+            let mut next = rng.random_range(0..1000);
+            for step in 0..4000 {
+                if rng.random_range(0..100) < sends {
+                    // Now and then a number is skipped
+                    next += 1 + u64::from(rng.random_ratio(1, 50));
+                    packets.insert(next, sent_packet(step));
+                    oracle.insert(next, step);
+                } else {
+                    let number = match oracle.first_key_value() {
+                        Some((&first, _)) if rng.random_range(0..100) < in_order => first,
+                        // May be gone, skipped, or not sent yet
+                        Some((&first, _)) => rng.random_range(first.saturating_sub(2)..next + 3),
+                        None => next,
+                    };
+                    let removed = packets.remove(number).map(|packet| packet.size);
+                    assert_eq!(removed, oracle.remove(&number));
+                }
+                assert_eq!(packets.len, oracle.len());
+                assert!(packets.slots.len() <= 2 * packets.len + SentPackets::GAPS);
+
+                let low = rng.random_range(0..next + 3);
+                let high = rng.random_range(low..next + 4);
+                let found: Vec<_> = packets.range(low..high).map(look).collect();
+                let wanted: Vec<_> = oracle.range(low..high).map(|(&n, &s)| (n, s)).collect();
+                assert_eq!(found, wanted, "seed {seed}, {low}..{high}");
+                let found = packets.get(low).map(|packet| packet.size);
+                assert_eq!(found, oracle.get(&low).copied());
+            }
+            assert!(packets.values().map(|p| p.size).eq(oracle.values().copied()));
+            assert!(packets.values_mut().map(|p| p.size).eq(oracle.values().copied()));
+            assert!(packets.into_values().map(|p| p.size).eq(oracle.into_values()));
+        }
+    }
+
+    /// Memory of a burst is given back when all of it is acknowledged
+    #[test]
+    fn sent_packets_shrink() {
+        let mut packets = SentPackets::default();
+        for number in 0..20_000 {
+            packets.insert(number, sent_packet(1));
+        }
+        for number in 0..20_000 {
+            assert!(packets.remove(number).is_some());
+        }
+        assert!(packets.slots.capacity() <= 2 * SentPackets::ROOM);
     }
 }
