@@ -99,6 +99,10 @@ impl Connection {
     /// The connection is drained: forgets it everywhere.
     pub(crate) fn remove(mut self, core: &mut Core) {
         self.tear_down(core);
+        if self.dirty {
+            // Another connection may get the handle before the line has moved on.
+            core.dirty.retain(|handle| *handle != self.handle);
+        }
         core.timers.remove(self.timer);
         core.sources.disconnected(self.source);
         core.stats.connections_open -= 1;
@@ -113,7 +117,6 @@ impl Connection {
 
     /// It has sent a train: keeps its place in line until its turn is used up.
     pub(crate) fn sent_train(&mut self, bytes: usize, dirty: &mut VecDeque<usize>) {
-        self.dirty = true;
         if self.deficit.spend(bytes) {
             dirty.push_front(self.handle);
         } else {

@@ -56,6 +56,8 @@ pub struct SimIo {
     pub sockets: BTreeMap<(u32, u32), Socket>,
     /// What targets received, by address.
     pub udp_received: HashMap<SocketAddr, Vec<Vec<u8>>>,
+    /// Where every datagram to a target went, in the order they left.
+    pub udp_order: Vec<SocketAddr>,
     pub tcp_received: HashMap<SocketAddr, Vec<u8>>,
     /// Every address that the engine tried to reach, in order.
     pub dialled: Vec<(Transport, SocketAddr)>,
@@ -85,6 +87,7 @@ impl SimIo {
             tcp_targets: HashMap::new(),
             sockets: BTreeMap::new(),
             udp_received: HashMap::new(),
+            udp_order: Vec::new(),
             tcp_received: HashMap::new(),
             dialled: Vec::new(),
             resets: HashSet::new(),
@@ -203,6 +206,7 @@ impl SimIo {
                         self.after(delay, Inbound::UdpReceived(id, part.clone()));
                     }
                     self.udp_received.entry(target).or_default().push(part);
+                    self.udp_order.push(target);
                 }
             }
         }

@@ -157,10 +157,12 @@ impl Connection {
             match quic_datagrams {
                 Some(max) => {
                     let len = udp.prefix_len() + len;
-                    if room < len {
+                    // What no frame can carry is dropped: it must not wait for room forever, and
+                    // everybody else behind it.
+                    if room < len && len <= max {
                         return;
                     }
-                    room -= len;
+                    room = room.saturating_sub(len);
                     self.send_datagram(core, key, max);
                 }
                 None => self.send_capsule(core, key, now),

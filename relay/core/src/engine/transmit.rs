@@ -21,11 +21,13 @@ impl Engine {
             return Some(transmit);
         }
         while let Some(handle) = self.core.dirty.pop_front() {
+            debug_assert!(!self.core.dirty.contains(&handle), "two places in line");
             let max = self.train_datagrams_max;
             let Some((connection, core)) = self.split(handle) else { continue };
-            if !std::mem::replace(&mut connection.dirty, false) {
+            if !connection.dirty {
                 continue;
             }
+            // Still marked, so that what is written here gets it no second place in line.
             connection.fill(core, now);
             let transmit = connection.quic.poll_transmit(now, max, buffer);
             connection.adapt(transmit.is_some());
@@ -35,6 +37,7 @@ impl Engine {
                 self.count_train(&transmit, buffer.len());
                 return Some(transmit);
             }
+            connection.dirty = false;
             if core.draining && !connection.is_torn_down() && connection.is_quiet() {
                 connection.close(core, now, H3Code::NO_ERROR, "drained");
                 continue;
