@@ -1,5 +1,5 @@
-//! `weir-settle export`: every voucher, claim, settlement and anchor of the journal, exactly, as CSV
-//! (RFC 4180) or JSON. Columns are only ever added at the end.
+//! `weir-settle export`: every voucher, claim, settlement and anchor of the journal, exactly, as
+//! CSV (RFC 4180) or JSON. Columns are only ever added at the end.
 
 use std::io::{self, Write};
 

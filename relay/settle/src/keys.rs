@@ -1,5 +1,6 @@
-//! Three things that are not the same: the claim key, which pays for gas and sends transactions; the
-//! usage key, which signs statements about usage; and the payout address, which needs no key here.
+//! Three things that are not the same: the claim key, which pays for gas and sends transactions;
+//! the usage key, which signs statements about usage; and the payout address, whose key is
+//! elsewhere.
 //!
 //! What is earned goes to the receiver that each channel was opened with, by whomever it is claimed
 //! and settled: who steals the claim key gets the gas money and nothing else.

@@ -1,5 +1,5 @@
-//! A dry run: what would be sent now, on a copy of the journal in memory. Nothing is signed, sent or
-//! journaled, so it may run beside the sidecar.
+//! A dry run: what would be sent now, on a copy of the journal in memory. Nothing is signed, sent
+//! or journaled, so it may run beside the sidecar.
 
 use serde::Serialize;
 use tokio::sync::watch;

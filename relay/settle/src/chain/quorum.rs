@@ -3,8 +3,9 @@
 //!
 //! - An endpoint that doesn't answer in time falls out, and is asked again after a pause.
 //! - One that is behind is no liar: the block that reads are compared at is one that most have.
-//! - A value counts if more than half of those who answered gave it, and at least `quorum` did.
-//!   Otherwise nothing is done ([`Error::Disagreement`]), the alarm is raised, and it is tried again.
+//! - A value counts if more than half of those who answered gave it, and at least `quorum` did;
+//!   otherwise nothing is done ([`Error::Disagreement`]), the alarm is raised, and it is tried
+//!   again.
 //! - A signed transaction goes to all of them: it can't be changed, and whoever has it may mine it.
 
 mod endpoint;
