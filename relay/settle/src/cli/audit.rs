@@ -141,8 +141,8 @@ pub(crate) struct Commit {
     out: PathBuf,
     #[command(flatten)]
     key: UsageKey,
-    /// The OperatorBond contract: the usage key signs the list as a statement for it, so that showing
-    /// two lists is an equivocation.
+    /// The OperatorBond contract: the usage key signs the list as a statement for it, so that
+    /// showing two lists is an equivocation.
     #[arg(long)]
     bond: Option<Address>,
 }

@@ -1,5 +1,5 @@
-//! Writes random vouchers, channels, Merkle proofs and messages of the bond, with what this crate makes of them, as JSON
-//! lines. The forge tests compare all of it with what the contracts compute.
+//! Writes random vouchers, channels, Merkle proofs and messages of the bond, with what this crate
+//! makes of them, as JSON lines. The forge tests compare all of it with what the contracts compute.
 //!
 //! `cargo run -p weir-usage --example vectors -- DIRECTORY COUNT`
 
