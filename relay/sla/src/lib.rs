@@ -4,6 +4,7 @@
 //! - [`Judgement`]: good, bad or unknown, interval by interval, and what follows for a period.
 //! - [`Figures`]: what buyers look at: availability, 95th percentile of bandwidth, RTT, loss.
 //! - [`Reputation`]: a score with its inputs. It takes money from nobody.
+//! - [`Report`] and [`Sealed`]: a period on one page, signed.
 //!
 //! Terms, periods, credits and verdicts themselves are `weir_usage::bond`'s, which is held equal to
 //! the contract. Nothing here reads a clock, a file or a random source.
@@ -16,8 +17,13 @@ mod evidence;
 mod figures;
 mod judge;
 mod maintenance;
+mod page;
 mod record;
+mod report;
 mod reputation;
+mod seal;
+mod svg;
+mod text;
 
 pub use error::Error;
 pub use evidence::{HourRoot, evidence, hourly, proof};
@@ -25,4 +31,6 @@ pub use figures::{Figures, percentile};
 pub use judge::{Judged, Judgement, meets_measured, meets_used};
 pub use maintenance::{Maintenance, Window};
 pub use record::{Fate, Interval, Record};
+pub use report::{Paid, Report, Slot};
 pub use reputation::{Day, Reputation};
+pub use seal::Sealed;

@@ -6,4 +6,5 @@ mod evidence;
 mod figures;
 mod judge;
 mod money;
+mod report;
 mod reputation;
