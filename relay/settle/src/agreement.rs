@@ -64,12 +64,18 @@ pub fn replace(path: &Path, agreement: &Agreement) -> Result<(), Error> {
 }
 
 /// JSON from a file of at most `max` bytes.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, max: u64) -> Result<T, Error> {
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`].
+pub fn read_json<T: DeserializeOwned>(path: &Path, max: u64) -> Result<T, Error> {
     serde_json::from_str(&text(path, max)?).map_err(|e| bad(path, &e))
 }
 
 /// JSON into a file that doesn't exist yet, on the disk before this returns.
-pub(crate) fn write_new<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_new<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).map_err(|e| bad(path, &e))?;
     let mut file = OpenOptions::new()
         .write(true)
@@ -84,7 +90,11 @@ pub(crate) fn write_new<T: Serialize>(path: &Path, value: &T) -> Result<(), Erro
         .map_err(Error::io("write", path))
 }
 
-fn text(path: &Path, max: u64) -> Result<String, Error> {
+/// The text of a file of at most `max` bytes.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`].
+pub fn text(path: &Path, max: u64) -> Result<String, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut text = String::new();
     // One byte more than is allowed shows that there is more.

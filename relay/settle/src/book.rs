@@ -93,7 +93,7 @@ impl Book {
         book
     }
 
-    /// Takes an entry of the journal. Outbox steps aren't the book's.
+    /// Takes an entry of the journal. Outbox steps and samples aren't the book's.
     ///
     /// # Errors
     /// [`Error::PriceChanged`], or [`Error::Contradiction`] for an entry that was never written by
@@ -109,7 +109,8 @@ impl Book {
             Item::Lane(opened) => self.open_lane(opened)?,
             Item::Anchor(leaves) => self.anchors.push(leaves.clone()),
             Item::Note(note) => self.note(note),
-            Item::Outbox(_) => {}
+            // Samples say what a service was like, not what is owed.
+            Item::Outbox(_) | Item::Sample(_) | Item::Statement(_) => {}
         }
         Ok(())
     }

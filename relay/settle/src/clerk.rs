@@ -15,7 +15,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
-use weir_usage::{Frame, HelloAck, Refusal, VoucherAck, VoucherOffer, VoucherRefused};
+use weir_usage::{
+    Frame, HelloAck, Refusal, SampleAck, SampleOffer, SampleRefusal, SampleRefused, VoucherAck,
+    VoucherOffer, VoucherRefused,
+};
 
 pub use request::{ChainNews, ClerkHandle, LaneNews, Peer};
 use request::{REQUESTS_MAX, Request};
@@ -26,6 +29,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::journal::entry::{Entry, Item};
+use crate::service::Desk;
 use crate::storage::Storage;
 
 /// Requests that are handled before the next fsync.
@@ -54,6 +58,7 @@ pub struct Clerk<S> {
     replies: Vec<Reply>,
     refused: BTreeMap<&'static str, u64>,
     accepted: u64,
+    desk: Desk,
     journal_error: Option<String>,
 }
 
@@ -62,6 +67,8 @@ pub struct Clerk<S> {
 enum Reply {
     Records(Peer, u64),
     Frame(Peer, Box<Frame>),
+    /// A sample that is in the group, signed.
+    Sample(Peer, SampleAck),
     /// A voucher that is in the group, and the query to refuse if the group can't be written.
     Voucher(Peer, Box<VoucherOffer>),
     Hello(oneshot::Sender<HelloAck>, HelloAck),
@@ -94,10 +101,21 @@ impl<S: Storage> Clerk<S> {
             replies: Vec::new(),
             refused: BTreeMap::new(),
             accepted: 0,
+            desk: Desk::default(),
             journal_error: None,
         };
         clerk.publish();
         (clerk, ClerkHandle::new(sender, view))
+    }
+
+    /// Has samples signed at this desk; without one, none are.
+    #[must_use]
+    pub fn with_desk(mut self, desk: Desk) -> Self {
+        let mut view = View::clone(&self.views.borrow());
+        view.services = desk.notices();
+        self.views.send_replace(Arc::new(view));
+        self.desk = desk;
+        self
     }
 
     /// Works until every handle is gone, or until told to stop.
@@ -154,7 +172,11 @@ impl<S: Storage> Clerk<S> {
                             self.book.opened(&opened);
                             self.pending.push(Entry::now(Item::Lane(opened)));
                         }
-                        self.dirty.insert(LaneKey { channel: record.channel, lane: record.lane });
+                        let key = LaneKey { channel: record.channel, lane: record.lane };
+                        self.dirty.insert(key);
+                        if let Some(lane) = self.book.lanes().get(&key) {
+                            self.desk.counted(&key, record.t1_ms, lane);
+                        }
                         let next = record.seq + 1;
                         self.pending.push(Entry::now(Item::Record(record)));
                         self.replies.push(Reply::Records(peer, next));
@@ -167,6 +189,7 @@ impl<S: Storage> Clerk<S> {
                 }
             }
             Request::Voucher { offer, peer } => self.voucher(offer, peer),
+            Request::Sample { offer, peer } => self.sample(&offer, peer),
             Request::Journal { items, reply } => {
                 for item in items {
                     match &item {
@@ -218,6 +241,24 @@ impl<S: Storage> Clerk<S> {
                 let (query, refusal, reason) = (offer.query, why.refusal, why.reason);
                 let refused = VoucherRefused { query, refusal, reason };
                 self.replies.push(Reply::Frame(peer, Box::new(Frame::VoucherRefused(refused))));
+            }
+        }
+    }
+
+    fn sample(&mut self, offer: &SampleOffer, peer: Peer) {
+        let query = offer.query;
+        match self.desk.sign(offer, crate::now_ms()) {
+            Ok(signed) => {
+                if let Some(sample) = signed.new {
+                    self.pending.push(Entry::now(Item::Sample(Box::new(sample))));
+                }
+                let exit_signature = signed.exit_signature;
+                self.replies.push(Reply::Sample(peer, SampleAck { query, exit_signature }));
+            }
+            Err((refusal, reason)) => {
+                warn!(channel = %offer.channel, lane = offer.lane, reason, "sample refused");
+                let refused = SampleRefused { query, refusal, reason };
+                self.replies.push(Reply::Frame(peer, Box::new(Frame::SampleRefused(refused))));
             }
         }
     }
@@ -276,7 +317,17 @@ impl<S: Storage> Clerk<S> {
                 peer.send(Frame::VoucherRefused(refused));
             }
         }
-        self.replies.retain(|r| !matches!(r, Reply::Voucher(..)));
+        for reply in &self.replies {
+            if let Reply::Sample(peer, ack) = reply {
+                // It stays in the group: the client that asks again gets the same signature.
+                peer.send(Frame::SampleRefused(SampleRefused {
+                    query: ack.query,
+                    refusal: SampleRefusal::Storage,
+                    reason: "the exit can't write its journal; try again".into(),
+                }));
+            }
+        }
+        self.replies.retain(|r| !matches!(r, Reply::Voucher(..) | Reply::Sample(..)));
     }
 
     fn reply(&mut self) {
@@ -289,6 +340,7 @@ impl<S: Storage> Clerk<S> {
                     acks.insert(peer.id(), (peer, next));
                 }
                 Reply::Frame(peer, frame) => peer.send(*frame),
+                Reply::Sample(peer, ack) => peer.send(Frame::SampleAck(ack)),
                 Reply::Voucher(peer, offer) => {
                     let voucher = offer.signed.voucher;
                     peer.send(Frame::VoucherAck(VoucherAck {
@@ -334,6 +386,7 @@ impl<S: Storage> Clerk<S> {
         view.tunnels = self.book.tunnels();
         view.vouchers_accepted = self.accepted;
         view.vouchers_refused.clone_from(&self.refused);
+        view.samples.clone_from(self.desk.counts());
         view.anchors = self.book.anchors().len() as u64;
         view.last_anchor = self.book.anchors().last().cloned();
         self.fill_journal(&mut view);

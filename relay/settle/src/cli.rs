@@ -5,6 +5,7 @@ mod evidence;
 mod lab;
 mod operate;
 mod serve;
+mod sla;
 mod stake;
 mod terms;
 mod withdraw;
@@ -122,6 +123,9 @@ enum Command {
     /// Deploy ExitEscrow, UsageAnchor and OperatorBond, and on request a test token; or say which
     /// contracts are at given addresses.
     Deploy(Deploy),
+    /// What a service was worth: reports, verdicts, statements.
+    #[command(subcommand)]
+    Sla(sla::Sla),
     /// The payer's side of a channel.
     #[command(subcommand)]
     Channel(ChannelCommand),
@@ -247,6 +251,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Command::Export { config, csv: _, json } => operate::export(&load(&config.file)?, json),
             Command::Withdraw(args) => withdraw::withdraw(&args).await,
             Command::Deploy(args) => lab::deploy(&args).await,
+            Command::Sla(command) => sla::run(command).await,
             Command::Channel(ChannelCommand::Open(open)) => lab::open(&open).await,
             Command::Stake(command) => stake::stake(command).await,
             Command::Unstake(command) => stake::unstake(command).await,

@@ -42,6 +42,8 @@ pub struct Config {
     pub payout: Option<Address>,
     /// Who may pay.
     pub channels: Vec<Channel>,
+    /// Service levels whose samples are signed.
+    pub services: Vec<ServiceConfig>,
 }
 
 /// The chain, its contracts and the key that pays for gas.
@@ -121,6 +123,15 @@ pub struct Tolerance {
     /// Bytes that never reached the payer and don't use up its credit, in thousandths of those that
     /// it signed for.
     pub unsigned_permille: u64,
+}
+
+/// A service-level agreement under which this exit serves a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceConfig {
+    /// The agreement, JSON as `weir-settle terms` writes it.
+    pub agreement: PathBuf,
+    /// The agreed maintenance windows, JSON; none if left out.
+    pub maintenance: Option<PathBuf>,
 }
 
 /// A payer's channel.

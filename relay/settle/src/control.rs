@@ -33,6 +33,8 @@ pub enum Request {
     SettleNow,
     /// Journal a decision.
     Note(Note),
+    /// Journal a measurer's statement, which the asker has checked.
+    Statement(weir_usage::SignedSample),
 }
 
 /// Answers operators until `stop`.
@@ -81,6 +83,10 @@ async fn handle(request: Request, sidecar: &Sidecar) -> Value {
         Request::Note(note) => {
             info!(?note, "the operator decided");
             let done = sidecar.clerk.journal(vec![Item::Note(note)]).await;
+            done.map(|()| json!({})).map_err(|e| e.to_string())
+        }
+        Request::Statement(statement) => {
+            let done = sidecar.clerk.journal(vec![Item::Statement(Box::new(statement))]).await;
             done.map(|()| json!({})).map_err(|e| e.to_string())
         }
     };

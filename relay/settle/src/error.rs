@@ -181,6 +181,9 @@ pub enum Error {
     /// A message that must be one isn't. Peer.
     #[error(transparent)]
     Usage(#[from] weir_usage::Error),
+    /// A sample, a report or an agreement doesn't hold. Who made it.
+    #[error(transparent)]
+    Sla(#[from] weir_sla::Error),
     /// The sidecar is shutting down. Nobody.
     #[error("the sidecar is stopping")]
     Stopping,

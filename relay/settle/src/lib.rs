@@ -5,6 +5,7 @@
 //! - [`book`]: what follows from the journal: totals per lane, vouchers, asks. No I/O, no clock.
 //! - [`clerk`]: the one task that writes the journal and keeps the book.
 //! - [`server`]: the relay's socket.
+//! - [`service`]: samples of the service that payers signed, and this exit signs too.
 //! - [`chain`]: claims, settlements and anchors, each exactly once.
 //! - [`agreement`], [`evidence`] and [`audit`]: files that go from hand to hand.
 //! - [`control`] and [`metrics`]: the operator's side.
@@ -29,6 +30,7 @@ pub mod journal;
 pub mod keys;
 pub mod metrics;
 pub mod server;
+pub mod service;
 pub mod sidecar;
 pub mod status;
 pub mod storage;

@@ -157,6 +157,7 @@ async fn read(
                 ));
             }
             Frame::Voucher(offer) => clerk.voucher(offer, peer).await,
+            Frame::Sample(offer) => clerk.sample(offer, peer).await,
             other => return Err(format!("unexpected {}", name(&other))),
         };
         sent.map_err(|e| e.to_string())?;
@@ -206,11 +207,18 @@ async fn write(
 /// What this relay was told last, so that only news is sent.
 #[derive(Default)]
 struct Told {
+    services: bool,
     lanes: BTreeMap<LaneKey, (Ask, CreditState)>,
 }
 
 impl Told {
     fn tell(&mut self, view: &View, bytes: &mut Vec<u8>) {
+        // Configured once, so told once.
+        if !std::mem::replace(&mut self.services, true) {
+            for notice in &view.services {
+                Frame::Service(*notice).encode_into(bytes);
+            }
+        }
         for (key, lane) in &view.lanes {
             let Some(ask) = lane.ask else { continue };
             let before = self.lanes.insert(*key, (ask, lane.credit));
@@ -267,5 +275,9 @@ fn name(frame: &Frame) -> &'static str {
         Frame::VoucherAck(_) => "voucher ack",
         Frame::VoucherRefused(_) => "voucher refusal",
         Frame::Credit(_) => "credit",
+        Frame::Service(_) => "service",
+        Frame::Sample(_) => "sample",
+        Frame::SampleAck(_) => "sample ack",
+        Frame::SampleRefused(_) => "sample refusal",
     }
 }

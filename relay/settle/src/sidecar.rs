@@ -17,6 +17,7 @@ use crate::journal::{Header, Journal};
 use crate::keys::{Wallet, random32};
 use crate::metrics;
 use crate::server::{self, ServerCounters};
+use crate::service;
 use crate::storage::Storage;
 
 /// What the operator's side needs: the handles and the figures.
@@ -57,6 +58,8 @@ where
         tunnels = book.tunnels(),
         "journal replayed"
     );
+    let mut desk = service::load(&config)?;
+    desk.begin(crate::now_ms(), book.lanes());
     let rpc = Quorum::of(&config.chain)?;
     let listener = server::bind(&config.socket, config.socket_mode)?;
     let control = server::bind(&config.control, 0o600)?;
@@ -66,6 +69,7 @@ where
     };
     let (stop, stopped) = watch::channel(false);
     let (clerk, handle) = Clerk::new(&config, journal, book, stopped.clone());
+    let clerk = clerk.with_desk(desk);
     let (driver, driver_handle) =
         Driver::new(&config, rpc, wallet, handle.clone(), past, stopped.clone());
     let sidecar = Sidecar {

@@ -25,7 +25,15 @@ impl Sealed {
     /// # Errors
     /// If the key isn't the operator's.
     pub fn new(report: Report, key: &SigningKey) -> Result<Self, Error> {
-        let signature = key.sign(&digest(&report)?);
+        let signature = key.sign(&report.digest()?);
+        Self::of(report, signature)
+    }
+
+    /// Takes a report and a signature over [`Report::digest`].
+    ///
+    /// # Errors
+    /// If the signature isn't the operator's.
+    pub fn of(report: Report, signature: Signature) -> Result<Self, Error> {
         let sealed = Self { report, signature };
         sealed.verify()?;
         Ok(sealed)
@@ -59,7 +67,7 @@ impl Sealed {
     /// # Errors
     /// [`Error::BadReport`] or what is wrong with the signature.
     pub fn verify(&self) -> Result<(), Error> {
-        self.signature.verify(&digest(&self.report)?, self.report.terms.operator)?;
+        self.signature.verify(&self.report.digest()?, self.report.terms.operator)?;
         self.report.check()
     }
 
@@ -81,8 +89,14 @@ impl Sealed {
     }
 }
 
-fn digest(report: &Report) -> Result<Digest, Error> {
-    let json = serde_json::to_vec(report);
-    let json = json.map_err(|e| Error::BadReport { why: e.to_string() })?;
-    Ok(Keccak::default().update(b"Weir SLA report\n").update(&json).finish())
+impl Report {
+    /// What the operator signs.
+    ///
+    /// # Errors
+    /// [`Error::BadReport`], which can't happen to a report of this crate.
+    pub fn digest(&self) -> Result<Digest, Error> {
+        let json = serde_json::to_vec(self);
+        let json = json.map_err(|e| Error::BadReport { why: e.to_string() })?;
+        Ok(Keccak::default().update(b"Weir SLA report\n").update(&json).finish())
+    }
 }

@@ -12,12 +12,22 @@
 //!   Voucher{query, ...}          ->
 //!                                <-      VoucherAck{query, ...} or VoucherRefused{query, ...}
 //!                                <-      Credit: what is used and paid has changed
+//!                                <-      Service per agreement, if there are any
+//!   Sample{query, ...}           ->
+//!                                <-      SampleAck{query, ...} or SampleRefused{query, ...}
 //! ```
+//!
+//! A frame of a kind that the reader doesn't know ends the connection. So a relay sends samples only
+//! for agreements that the sidecar has named in a [`ServiceNotice`], and a sidecar names none unless
+//! it is configured with one: releases that know nothing of samples go on speaking with those that
+//! do, in both directions, and the version stays what it is.
 
 mod body;
 pub(crate) mod reader;
 
-use crate::{Ask, ChannelId, Digest, ExitId, SignedVoucher, UsageRecord};
+use crate::{
+    Ask, ChannelId, Digest, ExitId, Signature, SignedSample, SignedVoucher, SlaId, UsageRecord,
+};
 
 /// Version of the framing and of all bodies.
 pub const WIRE_VERSION: u8 = 1;
@@ -50,6 +60,70 @@ pub enum Frame {
     VoucherRefused(VoucherRefused),
     /// Sidecar to relay: how far a channel lane may go.
     Credit(CreditState),
+    /// Sidecar to relay: samples of this agreement are taken.
+    Service(ServiceNotice),
+    /// Relay to sidecar: what a client signed of an interval.
+    Sample(SampleOffer),
+    /// Sidecar to relay: the sample is on disk, and signed by the exit too.
+    SampleAck(SampleAck),
+    /// Sidecar to relay: the exit doesn't sign the sample.
+    SampleRefused(SampleRefused),
+}
+
+/// An agreement whose samples are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceNotice {
+    pub channel: ChannelId,
+    pub sla: SlaId,
+}
+
+/// A sample as the client posted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleOffer {
+    /// Comes back in the answer.
+    pub query: u64,
+    /// The channel and lane that the client showed a credential for.
+    pub channel: ChannelId,
+    pub lane: u32,
+    pub signed: SignedSample,
+}
+
+/// The exit's signature over a client's sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleAck {
+    pub query: u64,
+    pub exit_signature: Signature,
+}
+
+/// Why the exit doesn't sign a sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleRefused {
+    pub query: u64,
+    pub refusal: SampleRefusal,
+    /// In words, for the client; at most [`MAX_REASON_BYTES`].
+    pub reason: String,
+}
+
+/// Why the exit doesn't sign a sample, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum SampleRefusal {
+    /// The sidecar knows no such agreement, or it is for another channel or lane.
+    UnknownService = 1,
+    /// The signature is malformed, or not by the channel's signer.
+    Signature = 2,
+    /// The interval isn't over, or isn't the agreement's.
+    Future = 3,
+    /// The interval is too long ago to be compared with anything.
+    Stale = 4,
+    /// Another sample of this lane and interval was signed before.
+    Replayed = 5,
+    /// The bytes are not those that the exit counted.
+    Bytes = 6,
+    /// The figures contradict each other.
+    Figures = 7,
+    /// The sidecar can't write its journal. Not the client's fault; try again.
+    Storage = 8,
 }
 
 /// Opens the connection.

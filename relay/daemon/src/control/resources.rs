@@ -1,4 +1,7 @@
-//! The relay's own resources below `/.well-known/weir/`: what a payer owes, and its vouchers.
+//! The relay's own resources below `/.well-known/weir/`: what a payer owes, its vouchers, and its
+//! samples of the service.
+
+mod sample;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,13 +13,23 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use weir_core::Grant;
 use weir_usage::{
-    Ask, ChannelId, Digest, Refusal, Signature, SignedVoucher, Voucher, VoucherAck, VoucherRefused,
+    Ask, ChannelId, Digest, Refusal, Signature, SignedVoucher, SlaId, Voucher, VoucherAck,
+    VoucherRefused,
 };
+
+pub(crate) use sample::SampleJob;
 
 use super::grants::Lane;
 
 /// How long a payer waits for the sidecar's word on a voucher: an fsync and, rarely, a chain call.
 const VOUCHER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The ways to the sidecar for what clients post.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    pub vouchers: mpsc::Sender<VoucherJob>,
+    pub samples: mpsc::Sender<SampleJob>,
+}
 
 /// A voucher on its way to the sidecar.
 #[derive(Debug)]
@@ -38,14 +51,26 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Resources {
     asks: Mutex<HashMap<Lane, Ask>>,
+    /// The agreements whose samples the sidecar takes, by channel.
+    services: Mutex<HashMap<[u8; 32], SlaId>>,
     connected: AtomicBool,
     /// `None` when no settlement is configured.
-    vouchers: Option<mpsc::Sender<VoucherJob>>,
+    ways: Option<Ways>,
 }
 
 impl Resources {
-    pub(crate) fn new(vouchers: Option<mpsc::Sender<VoucherJob>>) -> Self {
-        Self { asks: Mutex::default(), connected: AtomicBool::new(false), vouchers }
+    pub(crate) fn new(ways: Option<Ways>) -> Self {
+        Self {
+            asks: Mutex::default(),
+            services: Mutex::default(),
+            connected: AtomicBool::new(false),
+            ways,
+        }
+    }
+
+    /// The sidecar takes samples of this agreement.
+    pub(crate) fn set_service(&self, channel: ChannelId, sla: SlaId) {
+        self.services.lock().expect("no holder of this lock panics").insert(channel.0, sla);
     }
 
     /// The sidecar asks for this now.
@@ -56,6 +81,8 @@ impl Resources {
 
     /// Whether the sidecar is there; without it an ask would be stale.
     pub(crate) fn set_connected(&self, connected: bool) {
+        // The next sidecar may be another one, which says itself what it takes.
+        self.services.lock().expect("no holder of this lock panics").clear();
         self.connected.store(connected, Ordering::Release);
     }
 
@@ -75,9 +102,13 @@ impl Resources {
         match (method, path) {
             ("GET", "/.well-known/weir/usage") => self.usage(grant),
             ("POST", "/.well-known/weir/voucher") => self.voucher(grant, body).await,
-            (_, "/.well-known/weir/usage" | "/.well-known/weir/voucher") => {
-                error(405, "GET usage, POST voucher")
-            }
+            ("POST", "/.well-known/weir/sample") => self.sample(grant, body).await,
+            (
+                _,
+                "/.well-known/weir/usage"
+                | "/.well-known/weir/voucher"
+                | "/.well-known/weir/sample",
+            ) => error(405, "GET usage, POST voucher, POST sample"),
             _ => error(404, "no such resource"),
         }
     }
@@ -97,7 +128,7 @@ impl Resources {
     }
 
     async fn voucher(&self, grant: &Grant, body: &[u8]) -> Answer {
-        let (Some(channel), Some(vouchers)) = (grant.channel, &self.vouchers) else {
+        let (Some(channel), Some(ways)) = (grant.channel, &self.ways) else {
             return error(404, "this grant is not billed");
         };
         let job = match serde_json::from_slice::<VoucherJson>(body)
@@ -113,7 +144,7 @@ impl Resources {
         }
         let (answer, answered) = oneshot::channel();
         let job = VoucherJob { signed, up_bytes, down_bytes, answer };
-        if !self.connected.load(Ordering::Acquire) || vouchers.try_send(job).is_err() {
+        if !self.connected.load(Ordering::Acquire) || ways.vouchers.try_send(job).is_err() {
             return error(503, "the settlement service is away");
         }
         match tokio::time::timeout(VOUCHER_TIMEOUT, answered).await {

@@ -13,13 +13,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use weir_usage::{
-    ExitId, Frame, FrameReader, Hello, RecordChain, VoucherAck, VoucherOffer, VoucherRefused,
+    ExitId, Frame, FrameReader, Hello, RecordChain, SampleAck, SampleOffer, SampleRefused,
+    VoucherAck, VoucherOffer, VoucherRefused,
 };
 
 use super::credit::Credit;
 use super::export::Export;
 use super::grants::Accounts;
-use super::resources::{Resources, VoucherJob};
+use super::resources::{Resources, SampleJob, VoucherJob};
 use crate::worker::Peers;
 
 /// How often counters are read and records are sent.
@@ -40,6 +41,9 @@ const RECORDS_PER_ROUND: usize = 512;
 /// Vouchers that wait for an answer: a lane has one at a time, and this many lanes are active.
 const VOUCHERS_MAX: usize = 4_096;
 
+/// Samples that wait for an answer: a lane has one an interval.
+const SAMPLES_MAX: usize = 4_096;
+
 /// Everything the link works with.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -52,9 +56,15 @@ pub(crate) struct Link {
     pub resources: Arc<Resources>,
     pub peers: Arc<Peers>,
     pub vouchers: mpsc::Receiver<VoucherJob>,
+    pub samples: mpsc::Receiver<SampleJob>,
 }
 
-type Waiting = HashMap<u64, oneshot::Sender<Result<VoucherAck, VoucherRefused>>>;
+/// Who waits for which answer, by query.
+#[derive(Default)]
+struct Waiting {
+    vouchers: HashMap<u64, oneshot::Sender<Result<VoucherAck, VoucherRefused>>>,
+    samples: HashMap<u64, oneshot::Sender<Result<SampleAck, SampleRefused>>>,
+}
 
 impl Link {
     /// Connects, serves, and connects again, until the task is dropped.
@@ -110,7 +120,7 @@ impl Link {
         mut reader: FrameReader,
         mut chain: RecordChain,
     ) -> anyhow::Error {
-        let mut waiting = Waiting::new();
+        let mut waiting = Waiting::default();
         let mut next_query = 0_u64;
         let mut tick = tokio::time::interval(EXPORT_EVERY);
         let mut out = Vec::new();
@@ -132,14 +142,25 @@ impl Link {
                     }
                 }
                 Some(job) = self.vouchers.recv() => {
-                    waiting.retain(|_, answer| !answer.is_closed());
-                    if waiting.len() < VOUCHERS_MAX {
+                    waiting.vouchers.retain(|_, answer| !answer.is_closed());
+                    if waiting.vouchers.len() < VOUCHERS_MAX {
                         let query = next_query;
                         next_query += 1;
-                        waiting.insert(query, job.answer);
+                        waiting.vouchers.insert(query, job.answer);
                         let (signed, up_bytes, down_bytes) =
                             (job.signed, job.up_bytes, job.down_bytes);
                         Frame::Voucher(VoucherOffer { query, signed, up_bytes, down_bytes })
+                            .encode_into(&mut out);
+                    }
+                }
+                Some(job) = self.samples.recv() => {
+                    waiting.samples.retain(|_, answer| !answer.is_closed());
+                    if waiting.samples.len() < SAMPLES_MAX {
+                        let query = next_query;
+                        next_query += 1;
+                        waiting.samples.insert(query, job.answer);
+                        let (channel, lane, signed) = (job.channel, job.lane, job.signed);
+                        Frame::Sample(SampleOffer { query, channel, lane, signed })
                             .encode_into(&mut out);
                     }
                 }
@@ -163,17 +184,32 @@ impl Link {
                 self.apply_credit();
             }
             Frame::VoucherAck(ack) => {
-                if let Some(answer) = waiting.remove(&ack.query) {
+                if let Some(answer) = waiting.vouchers.remove(&ack.query) {
                     // The payer may have gone; the voucher is on disk all the same.
                     let _ = answer.send(Ok(ack));
                 }
             }
             Frame::VoucherRefused(refused) => {
-                if let Some(answer) = waiting.remove(&refused.query) {
+                if let Some(answer) = waiting.vouchers.remove(&refused.query) {
                     let _ = answer.send(Err(refused));
                 }
             }
-            Frame::Hello(_) | Frame::HelloAck(_) | Frame::Record(_) | Frame::Voucher(_) => {
+            Frame::Service(notice) => self.resources.set_service(notice.channel, notice.sla),
+            Frame::SampleAck(ack) => {
+                if let Some(answer) = waiting.samples.remove(&ack.query) {
+                    let _ = answer.send(Ok(ack));
+                }
+            }
+            Frame::SampleRefused(refused) => {
+                if let Some(answer) = waiting.samples.remove(&refused.query) {
+                    let _ = answer.send(Err(refused));
+                }
+            }
+            Frame::Hello(_)
+            | Frame::HelloAck(_)
+            | Frame::Record(_)
+            | Frame::Voucher(_)
+            | Frame::Sample(_) => {
                 tracing::warn!("the settlement sidecar sent a frame that only the relay sends");
             }
         }

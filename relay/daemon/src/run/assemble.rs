@@ -19,7 +19,7 @@ use crate::control::credit::Credit;
 use crate::control::export::{Export, recover};
 use crate::control::grants::Accounts;
 use crate::control::resolver::Resolver;
-use crate::control::resources::Resources;
+use crate::control::resources::{Resources, Ways};
 use crate::control::settle::Link;
 use crate::failure::Failure;
 use crate::run_dir::RunDir;
@@ -33,6 +33,9 @@ const SPARE_FILES: u64 = 1_024;
 
 /// Vouchers on their way to the sidecar.
 const VOUCHER_QUEUE: usize = 256;
+
+/// Samples on their way to the sidecar.
+const SAMPLE_QUEUE: usize = 256;
 
 /// A relay whose workers run, before anything else does.
 pub(super) struct Assembled {
@@ -111,6 +114,8 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
     privileges::drop_all_but(keep)
         .map_err(|error| Failure::Privilege(format!("capabilities can't be dropped: {error}")))?;
     let (offer, vouchers) = mpsc::channel(VOUCHER_QUEUE);
+    let (offer_sample, samples) = mpsc::channel(SAMPLE_QUEUE);
+    let ways = Ways { vouchers: offer, samples: offer_sample };
     let settle = config.settle.clone();
     let export = Export::new(ledgers, recovered, programs.flows, settle.is_some());
     let state = Arc::new(State {
@@ -124,7 +129,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         peers,
         accounts,
         export: Arc::new(Mutex::new(export)),
-        resources: Arc::new(Resources::new(settle.is_some().then_some(offer))),
+        resources: Arc::new(Resources::new(settle.is_some().then_some(ways))),
         drain: Drain::default(),
         config: ArcSwap::from_pointee(config),
     });
@@ -138,6 +143,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         resources: Arc::clone(&state.resources),
         peers: Arc::clone(&state.peers),
         vouchers,
+        samples,
     });
     announce(&state, keep);
     Ok(Assembled { state, threads, questions, ended, admin, resolver, link, run_dir })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use weir_usage::{Frame, Funding, HelloAck, UsageRecord, VoucherOffer};
+use weir_usage::{Frame, Funding, HelloAck, SampleOffer, UsageRecord, VoucherOffer};
 
 use super::view::View;
 use crate::book::LaneKey;
@@ -22,6 +22,7 @@ pub(super) enum Request {
     Hello { epoch: u64, peer: Peer, reply: oneshot::Sender<HelloAck> },
     Record { record: Box<UsageRecord>, peer: Peer },
     Voucher { offer: Box<VoucherOffer>, peer: Peer },
+    Sample { offer: Box<SampleOffer>, peer: Peer },
     Journal { items: Vec<Item>, reply: oneshot::Sender<()> },
     Chain { news: ChainNews },
     View { reply: oneshot::Sender<Arc<View>> },
@@ -119,6 +120,14 @@ impl ClerkHandle {
     /// [`Error::Stopping`].
     pub async fn voucher(&self, offer: VoucherOffer, peer: &Peer) -> Result<(), Error> {
         self.send(Request::Voucher { offer: Box::new(offer), peer: peer.clone() }).await
+    }
+
+    /// Has a sample checked, signed and journaled; the answer goes to the peer.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn sample(&self, offer: SampleOffer, peer: &Peer) -> Result<(), Error> {
+        self.send(Request::Sample { offer: Box::new(offer), peer: peer.clone() }).await
     }
 
     /// Journals `items` as one unit, and returns once they are durable.

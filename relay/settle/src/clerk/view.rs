@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_usage::{Address, Ask, CreditState, SignedVoucher};
+use weir_usage::{Address, Ask, CreditState, ServiceNotice, SignedVoucher};
 
 use crate::book::{BookCounters, Lane, LaneKey};
 use crate::journal::entry::AnchorLeaves;
@@ -20,6 +20,10 @@ pub struct View {
     pub vouchers_accepted: u64,
     /// Vouchers refused since the start, by reason.
     pub vouchers_refused: BTreeMap<&'static str, u64>,
+    /// Samples since the start: `signed`, or why not.
+    pub samples: BTreeMap<&'static str, u64>,
+    /// The agreements whose samples are taken.
+    pub services: Vec<ServiceNotice>,
     /// Roots computed so far.
     pub anchors: u64,
     /// The newest root.

@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use weir_usage::{Address, ChannelTerms, Domain, Price};
 
 use super::reader::{OneOrMore, Problem, Problems, Section};
-use super::{ChainConfig, Channel, Config, KeyConfig, Policy, Tolerance};
+use super::{ChainConfig, Channel, Config, KeyConfig, Policy, ServiceConfig, Tolerance};
 
 const GWEI: u128 = 1_000_000_000;
 /// A claim of this many vouchers is about 2M gas, far below any block limit.
@@ -86,6 +86,8 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
     let sections = top.sections("channel", p);
     let domain = chain.as_ref().map(|c| c.domain);
     let channels = read_channels(sections, domain, payout, p);
+    let services = top.sections("service", p);
+    let services = services.into_iter().filter_map(|s| read_service(s, p)).collect();
     Some(Config {
         exit: exit?,
         journal,
@@ -100,6 +102,7 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
         usage_key,
         payout,
         channels,
+        services,
     })
 }
 
@@ -238,6 +241,12 @@ fn read_tolerance(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Tolerance {
     };
     s.finish(p);
     tolerance
+}
+
+fn read_service(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ServiceConfig> {
+    let (agreement, maintenance) = (s.required("agreement", p), s.optional("maintenance", p));
+    s.finish(p);
+    Some(ServiceConfig { agreement: agreement?, maintenance })
 }
 
 fn read_channels(

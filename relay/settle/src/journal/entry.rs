@@ -5,7 +5,9 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use weir_usage::{Address, ChannelId, Digest, Frame, UsageRecord, VoucherOffer};
+use weir_usage::{
+    Address, ChannelId, CoSigned, Digest, Frame, SignedSample, UsageRecord, VoucherOffer,
+};
 
 /// One entry: what happened, and when it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,10 @@ pub enum Item {
     Anchor(AnchorLeaves),
     /// An operator's decision.
     Note(Note),
+    /// A client's sample that the exit has signed too.
+    Sample(Box<CoSigned>),
+    /// A measurer's statement that was imported.
+    Statement(Box<SignedSample>),
 }
 
 /// The price a lane was first billed at.
@@ -267,6 +273,8 @@ const KIND_LANE: u8 = 3;
 const KIND_OUTBOX: u8 = 4;
 const KIND_ANCHOR: u8 = 5;
 const KIND_NOTE: u8 = 6;
+const KIND_SAMPLE: u8 = 7;
+const KIND_STATEMENT: u8 = 8;
 /// Kind, time and length.
 const HEAD_LEN: usize = 1 + 8 + 4;
 /// Length prefix, version and kind of a socket frame.
@@ -289,6 +297,8 @@ impl Entry {
             Item::Outbox(value) => (KIND_OUTBOX, json(value)),
             Item::Anchor(value) => (KIND_ANCHOR, json(value)),
             Item::Note(value) => (KIND_NOTE, json(value)),
+            Item::Sample(sample) => (KIND_SAMPLE, sample.encode()),
+            Item::Statement(statement) => (KIND_STATEMENT, statement.encode()),
         };
         out.push(kind);
         out.extend_from_slice(&self.at_ms.to_be_bytes());
@@ -316,6 +326,8 @@ impl Entry {
             KIND_OUTBOX => Item::Outbox(parse(body)?),
             KIND_ANCHOR => Item::Anchor(parse(body)?),
             KIND_NOTE => Item::Note(parse(body)?),
+            KIND_SAMPLE => Item::Sample(Box::new(CoSigned::decode(body)?)),
+            KIND_STATEMENT => Item::Statement(Box::new(SignedSample::decode(body)?)),
             _ => return Err(EntryError::Kind(kind)),
         };
         *input = rest;

@@ -38,6 +38,7 @@ pub const FAMILIES: &[Family] = &[
     counter("weir_settle_records_total", "Usage records since the journal began, by fate."),
     counter("weir_settle_vouchers_accepted_total", "Vouchers taken since the start."),
     counter("weir_settle_vouchers_refused_total", "Vouchers refused since the start, by reason."),
+    counter("weir_settle_samples_total", "Samples since the start: signed, or why not."),
     gauge("weir_settle_journal_bytes", "Durable bytes of the journal."),
     gauge("weir_settle_journal_failing", "1 while the journal can't be written."),
     gauge("weir_settle_tunnels", "Tunnels remembered."),

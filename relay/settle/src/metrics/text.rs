@@ -95,6 +95,10 @@ fn records(out: &mut Text, view: &View) {
     for (reason, count) in &view.vouchers_refused {
         out.value("weir_settle_vouchers_refused_total", &format!("reason=\"{reason}\""), count);
     }
+    out.head("weir_settle_samples_total");
+    for (fate, count) in &view.samples {
+        out.value("weir_settle_samples_total", &format!("fate=\"{fate}\""), count);
+    }
     out.one("weir_settle_journal_bytes", view.journal.bytes);
     out.one("weir_settle_journal_failing", u8::from(view.journal.error.is_some()));
     out.one("weir_settle_tunnels", view.tunnels);

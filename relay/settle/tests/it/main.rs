@@ -14,5 +14,7 @@ mod keys;
 mod operate;
 mod policy;
 mod quorum;
+mod sample;
 mod server;
+mod sla;
 mod torture;

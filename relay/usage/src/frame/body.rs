@@ -1,13 +1,14 @@
 //! Frames to bytes and back.
 
 use super::{
-    CreditState, Frame, Funding, Hello, HelloAck, MAX_REASON_BYTES, Refusal, VoucherAck,
-    VoucherOffer, VoucherRefused, WIRE_VERSION,
+    CreditState, Frame, Funding, Hello, HelloAck, MAX_REASON_BYTES, Refusal, SampleAck,
+    SampleOffer, SampleRefusal, SampleRefused, ServiceNotice, VoucherAck, VoucherOffer,
+    VoucherRefused, WIRE_VERSION,
 };
 use crate::wire::{Decoder, Encoder};
 use crate::{
-    Address, Ask, ChannelId, Digest, Domain, Error, ExitId, Price, Signature, SignedVoucher,
-    UsageRecord, Voucher,
+    Address, Ask, ChannelId, Digest, Domain, Error, ExitId, Price, Signature, SignedSample,
+    SignedVoucher, SlaId, UsageRecord, Voucher,
 };
 
 impl Frame {
@@ -52,6 +53,10 @@ impl Frame {
             Frame::VoucherAck(_) => 7,
             Frame::VoucherRefused(_) => 8,
             Frame::Credit(_) => 9,
+            Frame::Service(_) => 10,
+            Frame::Sample(_) => 11,
+            Frame::SampleAck(_) => 12,
+            Frame::SampleRefused(_) => 13,
         }
     }
 
@@ -86,6 +91,21 @@ impl Frame {
             Frame::Credit(credit) => {
                 out.bytes(&credit.channel.0).u32(credit.lane);
                 out.u64(credit.used_bytes).u64(credit.paid_bytes).u8(credit.funding as u8);
+            }
+            Frame::Service(notice) => {
+                out.bytes(&notice.channel.0).bytes(&notice.sla.0);
+            }
+            Frame::Sample(offer) => {
+                out.u64(offer.query).bytes(&offer.channel.0).u32(offer.lane);
+                offer.signed.encode_into(out);
+            }
+            Frame::SampleAck(ack) => {
+                out.u64(ack.query).bytes(&ack.exit_signature.0);
+            }
+            Frame::SampleRefused(refused) => {
+                let reason = cut(&refused.reason);
+                out.u64(refused.query).u8(refused.refusal as u8).u16(reason.len() as u16);
+                out.bytes(reason.as_bytes());
             }
         }
     }
@@ -130,6 +150,25 @@ impl Frame {
                 used_bytes: input.u64("used_bytes")?,
                 paid_bytes: input.u64("paid_bytes")?,
                 funding: decode_funding(input)?,
+            }),
+            10 => Frame::Service(ServiceNotice {
+                channel: ChannelId(input.array("channel")?),
+                sla: SlaId(input.array("sla")?),
+            }),
+            11 => Frame::Sample(SampleOffer {
+                query: input.u64("query")?,
+                channel: ChannelId(input.array("channel")?),
+                lane: input.u32("lane")?,
+                signed: SignedSample::decode_from(input)?,
+            }),
+            12 => Frame::SampleAck(SampleAck {
+                query: input.u64("query")?,
+                exit_signature: Signature(input.array("exit_signature")?),
+            }),
+            13 => Frame::SampleRefused(SampleRefused {
+                query: input.u64("query")?,
+                refusal: decode_sample_refusal(input)?,
+                reason: input.text("reason", MAX_REASON_BYTES)?.to_owned(),
             }),
             value => return Err(input.bad("kind", 1, value.into(), "unknown frame kind")),
         })
@@ -194,6 +233,23 @@ fn decode_refusal(input: &mut Decoder<'_>) -> Result<Refusal, Error> {
         Refusal::Unfunded,
         Refusal::Closing,
         Refusal::Storage,
+    ];
+    let value = input.u8("refusal")?;
+    ALL.into_iter()
+        .find(|&refusal| refusal as u8 == value)
+        .ok_or_else(|| input.bad("refusal", 1, value.into(), "unknown refusal"))
+}
+
+fn decode_sample_refusal(input: &mut Decoder<'_>) -> Result<SampleRefusal, Error> {
+    const ALL: [SampleRefusal; 8] = [
+        SampleRefusal::UnknownService,
+        SampleRefusal::Signature,
+        SampleRefusal::Future,
+        SampleRefusal::Stale,
+        SampleRefusal::Replayed,
+        SampleRefusal::Bytes,
+        SampleRefusal::Figures,
+        SampleRefusal::Storage,
     ];
     let value = input.u8("refusal")?;
     ALL.into_iter()

@@ -1,11 +1,11 @@
 //! Every encoding: what goes in comes out, and nothing that comes from a socket can panic.
 
-use crate::random::{frame, record};
+use crate::random::{co_signed, frame, record};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_usage::{
-    Amount, ChannelId, Digest, Direction, Error, ExitFlow, ExitId, FlowAmount, Frame, FrameReader,
-    MAX_FRAME_BYTES, Transport, UsageRecord, keccak256,
+    Amount, ChannelId, CoSigned, Digest, Direction, Error, ExitFlow, ExitId, FlowAmount, Frame,
+    FrameReader, MAX_FRAME_BYTES, SignedSample, Transport, UsageRecord, keccak256,
 };
 
 proptest! {
@@ -41,6 +41,18 @@ proptest! {
         let offset = UsageRecord::ENCODED_BYTES;
         let trailing = UsageRecord::decode(&bytes);
         prop_assert_eq!(trailing, Err(Error::TrailingBytes { offset, left: 1 }));
+    }
+
+    #[test]
+    fn samples_come_back_and_no_other_length_does(co_signed in co_signed(), more in 1..9usize) {
+        let mut bytes = co_signed.encode();
+        prop_assert_eq!(CoSigned::decode(&bytes), Ok(co_signed));
+        let signed = SignedSample { sample: co_signed.sample, signature: co_signed.signature };
+        prop_assert_eq!(signed.encode().len(), SignedSample::ENCODED_BYTES);
+        prop_assert_eq!(SignedSample::decode(&signed.encode()), Ok(signed));
+        prop_assert!(CoSigned::decode(&bytes[..bytes.len() - more]).is_err());
+        bytes.resize(bytes.len() + more, 0);
+        prop_assert!(CoSigned::decode(&bytes).is_err());
     }
 
     #[test]
@@ -99,7 +111,7 @@ proptest! {
     /// Garbage that gets past the header, which random bytes hardly ever do.
     #[test]
     fn a_frame_with_garbage_inside_is_skipped(
-        kind in 0..12u8,
+        kind in 0..16u8,
         body in vec(any::<u8>(), 0..600),
         next in frame(),
     ) {

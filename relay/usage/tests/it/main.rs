@@ -6,4 +6,5 @@ mod codec;
 mod merkle;
 mod pedersen;
 mod random;
+mod sample;
 mod signature;

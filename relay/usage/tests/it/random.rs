@@ -4,9 +4,10 @@ use proptest::array::{uniform20, uniform32};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_usage::{
-    Address, Amount, Ask, ChannelId, CreditState, DROP_REASONS, Digest, Direction, Domain,
-    ExitFlow, ExitId, FlowAmount, Frame, Funding, Hello, HelloAck, MAX_REASON_BYTES, Price,
-    Refusal, SIGNATURE_BYTES, Signature, SignedVoucher, Transport, UsageRecord, Voucher,
+    Address, Amount, Ask, ChannelId, CoSigned, CreditState, DROP_REASONS, Digest, Direction,
+    Domain, ExitFlow, ExitId, FlowAmount, Frame, Funding, Hello, HelloAck, MAX_REASON_BYTES, Price,
+    Refusal, SIGNATURE_BYTES, Sample, SampleAck, SampleOffer, SampleRefusal, SampleRefused,
+    ServiceNotice, Signature, SignedSample, SignedVoucher, SlaId, Transport, UsageRecord, Voucher,
     VoucherAck, VoucherOffer, VoucherRefused,
 };
 
@@ -161,6 +162,56 @@ fn credit() -> impl Strategy<Value = CreditState> {
     )
 }
 
+fn signature() -> impl Strategy<Value = Signature> {
+    vec(any::<u8>(), SIGNATURE_BYTES).prop_map(|bytes| Signature::from_slice(&bytes).unwrap())
+}
+
+pub(crate) fn sample() -> impl Strategy<Value = Sample> {
+    (uniform32(any::<u8>()), any::<[u32; 5]>(), any::<[u64; 4]>()).prop_map(
+        |(sla, [lane, rtt_p50_us, rtt_p95_us, loss_ppm, n], numbers)| {
+            let [interval, up_bytes, down_bytes, tput_1s_max_kbps] = numbers;
+            Sample {
+                sla: SlaId(sla),
+                lane,
+                interval,
+                up_bytes,
+                down_bytes,
+                rtt_p50_us,
+                rtt_p95_us,
+                loss_ppm,
+                tput_1s_max_kbps,
+                n,
+            }
+        },
+    )
+}
+
+pub(crate) fn co_signed() -> impl Strategy<Value = CoSigned> {
+    (sample(), signature(), signature()).prop_map(|(sample, signature, exit_signature)| CoSigned {
+        sample,
+        signature,
+        exit_signature,
+    })
+}
+
+fn sample_refused() -> impl Strategy<Value = SampleRefused> {
+    let refusal = prop::sample::select(vec![
+        SampleRefusal::UnknownService,
+        SampleRefusal::Signature,
+        SampleRefusal::Future,
+        SampleRefusal::Stale,
+        SampleRefusal::Replayed,
+        SampleRefusal::Bytes,
+        SampleRefusal::Figures,
+        SampleRefusal::Storage,
+    ]);
+    (any::<u64>(), refusal, "[a-zé ]{0,40}").prop_map(|(query, refusal, reason)| SampleRefused {
+        query,
+        refusal,
+        reason,
+    })
+}
+
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
     let ack = (any::<[u64; 4]>(), channel(), any::<u32>(), any::<u128>()).prop_map(
         |([query, seq, up_bytes, down_bytes], channel, lane, amount)| VoucherAck {
@@ -177,6 +228,18 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         (any::<[u64; 3]>(), signed()).prop_map(|([query, up_bytes, down_bytes], signed)| {
             VoucherOffer { query, signed, up_bytes, down_bytes }
         });
+    let notice = (channel(), uniform32(any::<u8>()))
+        .prop_map(|(channel, sla)| ServiceNotice { channel, sla: SlaId(sla) });
+    let sampled = (any::<u64>(), channel(), any::<u32>(), sample(), signature()).prop_map(
+        |(query, channel, lane, sample, signature)| SampleOffer {
+            query,
+            channel,
+            lane,
+            signed: SignedSample { sample, signature },
+        },
+    );
+    let co_signed = (any::<u64>(), signature())
+        .prop_map(|(query, exit_signature)| SampleAck { query, exit_signature });
     prop_oneof![
         (exit(), any::<u64>()).prop_map(|(exit, epoch)| Frame::Hello(Hello { exit, epoch })),
         (any::<[u64; 2]>(), digest()).prop_map(|([epoch, next_seq], head)| {
@@ -189,5 +252,9 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         ack.prop_map(Frame::VoucherAck),
         refused().prop_map(Frame::VoucherRefused),
         credit().prop_map(Frame::Credit),
+        notice.prop_map(Frame::Service),
+        sampled.prop_map(Frame::Sample),
+        co_signed.prop_map(Frame::SampleAck),
+        sample_refused().prop_map(Frame::SampleRefused),
     ]
 }

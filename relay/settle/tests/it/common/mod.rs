@@ -4,6 +4,7 @@ pub(crate) mod anvil;
 pub(crate) mod disk;
 pub(crate) mod proxy;
 pub(crate) mod relay;
+pub(crate) mod service;
 
 use std::time::{Duration, Instant};
 

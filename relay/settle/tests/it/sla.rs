@@ -1,0 +1,146 @@
+//! From samples and statements to a credit on a real chain, by the commands that people use.
+
+use std::time::Duration;
+
+use alloy::primitives::U256;
+use serde_json::Value;
+use weir_settle::chain::contracts::{IERC20, address};
+use weir_settle::config::parse;
+use weir_settle::sidecar;
+use weir_settle::storage::FileStorage;
+use weir_sla::Sealed;
+use weir_usage::bond::{Agreement, BondDomain};
+use weir_usage::{Frame, Sample, SampleOffer};
+
+use crate::bond::{self, weir_settle};
+use crate::common::anvil::{Anvil, PAYER_KEY};
+use crate::common::relay::Relay;
+use crate::common::service::{self, key, key_file, sample, signed};
+use crate::common::{channel, config_text, domain, pay, terms, usage};
+
+/// Period 0 has four intervals of a second and begins in two seconds.
+fn agreement(chain: &bond::Chain) -> Agreement {
+    let mut agreement = service::agreement(weir_settle::now_ms() / 1000 + 2, 4, 1);
+    agreement.domain = BondDomain { ..chain.bond.domain() };
+    agreement.terms.payer = bond::key(PAYER_KEY).address();
+    agreement.terms.operator = key(2).address();
+    agreement.terms.token = chain.token;
+    (agreement.payer_signature, agreement.operator_signature) = (None, None);
+    agreement.sign(&bond::key(PAYER_KEY)).unwrap();
+    agreement.sign(&key(2)).unwrap();
+    agreement
+}
+
+fn lines(agreement: &Agreement, by: u8, samples: &[Sample]) -> String {
+    let line = |sample: &Sample| {
+        serde_json::to_string(&sample.sign(&agreement.domain, &key(by))).unwrap() + "\n"
+    };
+    samples.iter().map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breach_ends_in_a_credit_to_the_unit() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let chain = bond::chain(&anvil).await;
+    let path = |name: &str| anvil.path(name).display().to_string();
+    let agreement = agreement(&chain);
+    chain.bond.open_sla(&chain.operator, &agreement, true).await.unwrap();
+    let at = anvil.directory.path();
+    service::service(at, &agreement);
+    key_file(at, 2);
+    let extra = format!(
+        "[files]\njournal = \"{}\"\nsocket = \"{}\"\ncontrol = \"{}\"\n\
+         [usage]\nkey_file = \"{}\"\n[[service]]\nagreement = \"{}\"\n",
+        path("journal"),
+        path("relay.sock"),
+        path("control.sock"),
+        path("key-2"),
+        path("agreement.json")
+    );
+    let text = config_text(domain(), &terms(), &extra, &anvil.url());
+    let (config, file) = (parse(&text).unwrap_or_else(|p| panic!("{p:?}")), path("settle.toml"));
+    std::fs::write(&file, &text).unwrap();
+    let storage = FileStorage::open(&config.journal).unwrap();
+    let running = sidecar::start(config.clone(), storage, anvil.exit_wallet()).await.unwrap();
+
+    // Interval 0 is used and signed by both; 1 and 2 were bad, say two of three measurers; of 3
+    // nobody knows.
+    let mut relay = Relay::connect(&config.socket, 7).await;
+    relay.report(usage(channel(), 0, 1, 0, 1_000)).await;
+    let ask = relay.ask(channel(), 0, 1_000).await;
+    relay.offer(pay(&ask)).await;
+    let ends_ms = (agreement.terms.start + 4) * 1000;
+    while weir_settle::now_ms() < ends_ms {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let good = sample(&agreement, 0, 0);
+    let offer =
+        SampleOffer { query: 1, channel: channel(), lane: 0, signed: signed(&agreement, good) };
+    relay.send(&Frame::Sample(offer)).await;
+    let answer = relay.until(|f| matches!(f, Frame::SampleAck(_) | Frame::SampleRefused(_))).await;
+    assert!(matches!(answer, Frame::SampleAck(_)), "{answer:?}");
+    let bad = |interval| Sample { n: 0, rtt_p50_us: 0, ..sample(&agreement, interval, 0) };
+    for by in [4, 5] {
+        let said = lines(&agreement, by, &[bad(1), bad(2)]);
+        std::fs::write(anvil.path(&format!("said-{by}")), said).unwrap();
+    }
+    std::fs::write(anvil.path("said-9"), lines(&agreement, 9, &[bad(3)])).unwrap();
+    let import = |files: &[&str]| {
+        let files: Vec<String> = files.iter().map(|name| path(name)).collect();
+        let mut arguments = vec!["sla", "import", "-c", &file];
+        arguments.extend(files.iter().map(String::as_str));
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weir-settle"));
+        let output = command.args(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (done, said) = import(&["said-4", "said-5"]);
+    assert!(done && said.contains("4 imported, 0 known already, 0 refused"), "{said}");
+    let (done, said) = import(&["said-4", "said-9"]);
+    assert!(!done && said.contains("0 imported, 2 known already, 1 refused"), "{said}");
+    assert!(said.contains("said-9:1") && said.contains("is not a measurer"), "{said}");
+    running.stop().await.unwrap();
+
+    // Half of four intervals were not bad: below 95 %, a quarter of the fee.
+    let (period, html) = (["--period", "0"], path("report.html"));
+    let report = |more: &[&str]| {
+        weir_settle(&[&["sla", "report", "-c", &file, "--json"][..], &period, more].concat())
+    };
+    let json = report(&["--html", &html]).unwrap().to_string();
+    let sealed = Sealed::read(&json).unwrap();
+    let figures = &sealed.report.figures;
+    assert_eq!((figures.good, figures.bad, figures.unknown), (1, 2, 1));
+    assert_eq!(sealed.report.credit, 250_000);
+    assert_eq!(sealed.report.reputation.inputs[0].paid, 1_000);
+    assert_eq!(
+        Sealed::read(&std::fs::read_to_string(&html).unwrap()).unwrap().report.sla,
+        sealed.report.sla
+    );
+    let forged = std::fs::read_to_string(&html).unwrap().replace("50.0000 %", "99.9999 %");
+    std::fs::write(&html, forged).unwrap();
+    assert!(weir_settle(&["sla", "verify", &html]).unwrap_err().contains("can't be trusted"));
+
+    // The operator's word alone moves nothing; with the payer's it pays the credit, once.
+    let (out, payer) = (path("verdict.json"), path("payer.key"));
+    anvil.key_file("payer.key", PAYER_KEY);
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_weir-settle"))
+        .args(["sla", "verdict", "-c", &file, "-o", &out, "--period", "0"])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&made.stdout).contains("a credit of 250000"), "{made:?}");
+    let url = anvil.url();
+    let submit = || weir_settle(&["sla", "submit", &out, "--rpc", &url, "--key-file", &payer]);
+    assert!(submit().unwrap_err().contains("signed by 1 of payer"));
+    assert_eq!(weir_settle(&["sla", "sign", &out, "--key-file", &payer]), Ok(Value::Null));
+    let held = async || {
+        let owner = address(agreement.terms.payer);
+        let token = address(chain.token);
+        anvil.rpc.view(token, IERC20::balanceOfCall { owner }).await.unwrap()
+    };
+    let before = held().await;
+    let credited = submit().unwrap();
+    assert_eq!((&credited["credit"], &credited["paid"]), (&"250000".into(), &"250000".into()));
+    assert_eq!(held().await - before, U256::from(250_000));
+    assert_eq!(submit().unwrap()["done"]["transactions"], serde_json::json!([]));
+    assert_eq!(held().await - before, U256::from(250_000));
+}
