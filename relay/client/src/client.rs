@@ -14,6 +14,7 @@ use tracing::info;
 
 use crate::meter::Meters;
 use crate::payer::{self, Payer};
+use crate::quality::{self, Watcher};
 use crate::relay::Pool;
 use crate::{ClientConfig, Error, RelayUrl, SettleReport, UsageSnapshot};
 use crate::{admin, http_proxy, socks};
@@ -25,6 +26,7 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 pub struct Client {
     shared: Arc<Shared>,
     worker: Option<payer::Worker>,
+    watcher: Option<Watcher>,
     socks: Option<(TcpListener, SocketAddr)>,
     http: Option<(TcpListener, SocketAddr)>,
     admin: Option<(TcpListener, SocketAddr)>,
@@ -50,15 +52,21 @@ impl Client {
         let http = listen("the HTTP proxy", config.http).await?;
         let admin = listen("the admin endpoint", config.admin).await?;
         let opened = config.payer.as_ref().map(payer::open).transpose()?;
+        let measured = match (&config.sla, &config.payer) {
+            (Some(sla), Some(payer)) => Some(quality::open(sla, payer)?),
+            _ => None,
+        };
         let meters = Arc::new(Meters::default());
         let pool = Arc::new(Pool::start(&config, Arc::clone(&meters)).await?);
         check_token(&pool, &config).await?;
         let (payer, worker) =
             opened.map(|opened| opened.into_parts(Arc::clone(&pool), Arc::clone(&meters))).unzip();
+        let watcher =
+            measured.map(|opened| Watcher::new(opened, Arc::clone(&pool), Arc::clone(&meters)));
         info!(relay = %config.relay, "connected to the relay");
         let started = Instant::now();
         let shared = Arc::new(Shared { relay: config.relay, started, pool, meters, payer });
-        Ok(Client { shared, worker, socks, http, admin })
+        Ok(Client { shared, worker, watcher, socks, http, admin })
     }
 
     /// Where SOCKS5 is served.
@@ -86,7 +94,7 @@ impl Client {
     ///
     /// A lost relay is not an error: the client reconnects until it is stopped.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let Client { shared, worker, socks, http, admin } = self;
+        let Client { shared, worker, watcher, socks, http, admin } = self;
         let mut servers = JoinSet::new();
         if let Some((listener, _)) = socks {
             servers.spawn(socks::serve(listener, Arc::clone(&shared.pool)));
@@ -96,6 +104,9 @@ impl Client {
         }
         if let Some((listener, _)) = admin {
             servers.spawn(admin::serve(listener, Arc::clone(&shared)));
+        }
+        if let Some(watcher) = watcher {
+            servers.spawn(watcher.run());
         }
         let (stop_payer, stopped) = oneshot::channel::<()>();
         let payer = worker.map(|worker| {

@@ -32,6 +32,8 @@ pub struct ClientConfig {
     /// Signs vouchers for what was received. Without it, a relay that asks for payment stops
     /// forwarding once its credit window is used up.
     pub payer: Option<PayerConfig>,
+    /// Measures the service and has the exit sign what was measured; needs a payer.
+    pub sla: Option<SlaConfig>,
 }
 
 impl ClientConfig {
@@ -50,6 +52,7 @@ impl ClientConfig {
             admin: None,
             connections: 1,
             payer: None,
+            sla: None,
         }
     }
 
@@ -76,6 +79,12 @@ impl ClientConfig {
             return Err(Error::config(
                 "token",
                 "a payer is configured, but the relay bills by grant: give the token of the grant",
+            ));
+        }
+        if self.sla.is_some() && self.payer.is_none() {
+            return Err(Error::config(
+                "sla",
+                "samples are signed with the payer's key: configure a payer",
             ));
         }
         Ok(())
@@ -260,6 +269,15 @@ pub struct Budget {
     pub total: Option<u128>,
     /// For a UTC day. A client that lost its state file has forgotten what the day has cost.
     pub per_day: Option<u128>,
+}
+
+/// Under which agreement the service is measured, and where the proof is kept.
+#[derive(Clone, Debug)]
+pub struct SlaConfig {
+    /// The agreement, JSON as `weir-settle terms` writes it, signed by both sides.
+    pub agreement_file: PathBuf,
+    /// Samples that both sides have signed, one JSON object per line; appended to.
+    pub samples_file: PathBuf,
 }
 
 impl PayerConfig {

@@ -32,6 +32,7 @@ mod http1;
 mod http_proxy;
 mod meter;
 mod payer;
+mod quality;
 mod refusal;
 mod relay;
 mod socks;
@@ -41,7 +42,7 @@ mod usage;
 
 pub use admin::{fetch_usage, request_settle};
 pub use client::Client;
-pub use config::{Budget, ClientConfig, PayerConfig, RelayUrl, Token, Trust};
+pub use config::{Budget, ClientConfig, PayerConfig, RelayUrl, SlaConfig, Token, Trust};
 pub use error::Error;
 pub use usage::{
     DirectionUsage, KindUsage, PaymentUsage, SettleReport, TargetUsage, TunnelKind, TunnelUsage,

@@ -21,6 +21,8 @@ use crate::{Error, PayerConfig, hex};
 use book::{Book, Decision, Paid, Terms};
 use state::{State, StateFile};
 
+pub(crate) use json::error_text;
+
 const USAGE_PATH: &str = "/.well-known/weir/usage";
 const VOUCHER_PATH: &str = "/.well-known/weir/voucher";
 
@@ -67,11 +69,7 @@ struct Round {
 
 /// Opens key and state, before anything is sent over the network.
 pub(crate) fn open(config: &PayerConfig) -> Result<Opened, Error> {
-    let path = &config.signing_key_file;
-    let text = std::fs::read_to_string(path).map_err(|e| Error::file("signing key", path, e))?;
-    let bytes = hex::decode_array::<32>(text.trim())
-        .ok_or_else(|| Error::file("signing key", path, "holds no 64 hexadecimal digits"))?;
-    let key = SigningKey::from_bytes(&bytes).map_err(|e| Error::file("signing key", path, e))?;
+    let key = session_key(config)?;
     let terms = Terms {
         domain: Domain { chain_id: config.chain_id, escrow: config.escrow },
         channel: config.channel,
@@ -83,6 +81,15 @@ pub(crate) fn open(config: &PayerConfig) -> Result<Opened, Error> {
     let (file, state) = StateFile::open(&config.state_file, &terms)?;
     let book = Book::new(terms, &state, config.crash_allowance_bytes);
     Ok(Opened { book, key, file: Arc::new(file), state, period: config.period })
+}
+
+/// The key that signs vouchers, and samples.
+pub(crate) fn session_key(config: &PayerConfig) -> Result<SigningKey, Error> {
+    let path = &config.signing_key_file;
+    let text = std::fs::read_to_string(path).map_err(|e| Error::file("signing key", path, e))?;
+    let bytes = hex::decode_array::<32>(text.trim())
+        .ok_or_else(|| Error::file("signing key", path, "holds no 64 hexadecimal digits"))?;
+    SigningKey::from_bytes(&bytes).map_err(|e| Error::file("signing key", path, e))
 }
 
 /// A payer that is not running yet.
@@ -310,7 +317,7 @@ impl Worker {
             "the relay did not take voucher {} ({}): {}",
             voucher.seq,
             answer.status,
-            json::error_text(&answer.body)
+            error_text(&answer.body)
         ))
     }
 

@@ -106,7 +106,7 @@ pub(super) fn voucher(signed: &SignedVoucher, bytes: (u64, u64)) -> String {
 }
 
 /// The `error` of an answer, for people; shortened, without control characters.
-pub(super) fn error_text(body: &[u8]) -> String {
+pub(crate) fn error_text(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct ErrorBody {
         error: String,

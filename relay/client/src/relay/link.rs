@@ -159,6 +159,10 @@ impl Link {
         }
     }
 
+    pub(super) fn stats(&self) -> (usize, quinn::ConnectionStats) {
+        (self.quic.stable_id(), self.quic.stats())
+    }
+
     pub(super) fn usable(&self) -> bool {
         self.quic.close_reason().is_none() && !self.going_away.load(Relaxed)
     }

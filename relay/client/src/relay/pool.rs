@@ -72,6 +72,11 @@ impl Pool {
         self.links.borrow().len()
     }
 
+    /// What QUIC says of each live connection, by a number that tells them apart.
+    pub(crate) fn stats(&self) -> Vec<(usize, quinn::ConnectionStats)> {
+        self.links.borrow().iter().map(|link| link.stats()).collect()
+    }
+
     pub(crate) async fn open_tcp(&self, target: &Target) -> Result<TcpTunnel, Refusal> {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {

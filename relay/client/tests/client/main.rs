@@ -1,5 +1,6 @@
 //! The client as a whole, against a relay made of quinn and h3, over real sockets on loopback.
 
 mod payment;
+mod samples;
 mod support;
 mod tunnels;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_client::{Budget, Client, PayerConfig, SettleReport};
 use weir_usage::Price;
 
-fn payer(folder: &Path) -> PayerConfig {
+pub(crate) fn payer(folder: &Path) -> PayerConfig {
     let signing_key_file = folder.join("key");
     std::fs::write(&signing_key_file, format!("0x{}\n", "07".repeat(32))).unwrap();
     PayerConfig {
@@ -29,14 +29,14 @@ fn payer(folder: &Path) -> PayerConfig {
     }
 }
 
-async fn move_bytes(client: &Running, size: usize) {
+pub(crate) async fn move_bytes(client: &Running, size: usize) {
     let echo = apps::tcp_echo().await;
     let mut stream = socks_connect(client.socks, "echo.test", echo.port()).await.unwrap();
     stream.write_all(&vec![1; size]).await.unwrap();
     stream.read_exact(&mut vec![0; size]).await.unwrap();
 }
 
-async fn settle(client: &Running) -> SettleReport {
+pub(crate) async fn settle(client: &Running) -> SettleReport {
     weir_client::request_settle(client.admin, Duration::from_secs(10)).await.unwrap()
 }
 

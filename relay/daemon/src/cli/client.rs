@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use weir_client::{Budget, Client, ClientConfig, PayerConfig, RelayUrl, Token, Trust};
+use weir_client::{Budget, Client, ClientConfig, PayerConfig, RelayUrl, SlaConfig, Token, Trust};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::failure::Failure;
@@ -76,6 +76,12 @@ struct RunArgs {
     log: String,
     #[command(flatten)]
     payer: PayerArgs,
+    /// Measure the service under this agreement, JSON as `weir-settle terms` writes it
+    #[arg(long, value_name = "FILE", requires_all = ["payer_key", "sla_samples"])]
+    sla_agreement: Option<PathBuf>,
+    /// Keep samples that both sides signed here
+    #[arg(long, value_name = "FILE", requires = "sla_agreement")]
+    sla_samples: Option<PathBuf>,
 }
 
 /// All or nothing: who pays, how much at most, and where the proof is kept.
@@ -187,6 +193,11 @@ impl RunArgs {
         config.admin = self.admin;
         config.connections = self.connections;
         config.payer = self.payer.into_config()?;
+        // The parser has seen to it that both are there, or none.
+        config.sla = self
+            .sla_agreement
+            .zip(self.sla_samples)
+            .map(|(agreement_file, samples_file)| SlaConfig { agreement_file, samples_file });
         Ok(config)
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use serde_json::{Value, json};
+use weir_usage::bond::BondDomain;
 use weir_usage::{
-    Address, ChannelId, Digest, Domain, Price, Signature, SignedVoucher, SigningKey, Voucher,
+    Address, ChannelId, Digest, Domain, Price, Signature, SignedSample, SignedVoucher, SigningKey,
+    Voucher,
 };
 
 pub(crate) const LANE: u32 = 3;
@@ -21,6 +23,8 @@ pub(crate) struct Ledger {
     /// Vouchers are answered with 503 while this is set.
     pub(crate) away: AtomicU64,
     pub(crate) best: Mutex<Option<SignedVoucher>>,
+    /// Samples that were posted, while this relay signs any.
+    pub(crate) samples: Mutex<Option<Vec<SignedSample>>>,
 }
 
 pub(crate) fn channel() -> ChannelId {
@@ -35,7 +39,27 @@ pub(crate) fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32]).unwrap()
 }
 
+pub(crate) fn operator() -> SigningKey {
+    SigningKey::from_bytes(&[8; 32]).unwrap()
+}
+
+/// Where the test agreement is good.
+pub(crate) const BOND: BondDomain = BondDomain { chain_id: 31337, bond: Address([3; 20]) };
+
 impl Ledger {
+    /// Signs a sample as the exit, if it signs any.
+    pub(crate) fn co_sign(&self, body: &[u8]) -> (u16, Value) {
+        let mut samples = self.samples.lock().unwrap();
+        let Some(samples) = samples.as_mut() else {
+            return (404, json!({ "error": "no service level is agreed" }));
+        };
+        let signed: SignedSample = serde_json::from_slice(body).unwrap();
+        assert_eq!(signed.recover(&BOND), Ok(key().address()));
+        samples.push(signed);
+        let exit_signature = signed.sample.sign(&BOND, &operator()).signature;
+        (200, json!({ "exit_signature": exit_signature }))
+    }
+
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.up.load(SeqCst), self.down.load(SeqCst))
     }

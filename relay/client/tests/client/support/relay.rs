@@ -267,6 +267,10 @@ async fn resource(request: Request<()>, mut stream: Stream, ledger: Arc<Ledger>)
             let (status, body) = ledger.take(&body);
             answer(stream, status, "", &body.to_string()).await;
         }
+        ("POST", "/.well-known/weir/sample") => {
+            let (status, body) = ledger.co_sign(&body);
+            answer(stream, status, "", &body.to_string()).await;
+        }
         _ => answer(stream, 404, "", "").await,
     }
 }
