@@ -20,6 +20,7 @@ mod header;
 mod key;
 pub mod spent;
 mod token;
+pub mod wallet;
 
 pub use base64::{decode as base64url_decode, encode as base64url_encode};
 pub use binding::{Binding, Epoch, Epochs, ExitId};
@@ -29,6 +30,7 @@ pub use header::{Challenge, SCHEME, parse_token, write_challenge, write_token};
 pub use key::{IssuerKey, KEY_BYTES, MODULUS_BYTES};
 pub use spent::{Outcome, Spent};
 pub use token::{AUTHENTICATOR_BYTES, INPUT_BYTES, Nullifier, TOKEN_BYTES, Token};
+pub use wallet::Wallet;
 
 /// The token type of RFC 9578 section 8.2.1: Blind RSA (2048-bit), publicly verifiable.
 pub const TOKEN_TYPE: u16 = 0x0002;
