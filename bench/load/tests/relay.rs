@@ -96,6 +96,7 @@ fn config(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> EngineConfig {
         lane: 0,
         max_tunnels: None,
         credit: Arc::new(CreditLine::unlimited()),
+        allowance: None,
     };
     let hash = digest(&SHA256, TOKEN.as_bytes()).as_ref().try_into().unwrap();
     let loopback = "127.0.0.0/8".parse().unwrap();

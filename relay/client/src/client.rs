@@ -186,6 +186,10 @@ async fn check_token(pool: &Pool, config: &ClientConfig) -> Result<(), Error> {
     if !refused {
         return Ok(());
     }
+    if config.wallet.is_some() {
+        let problem = "the relay refused the first token; is it for this exit, and in its epoch?";
+        return Err(Error::config("wallet", problem));
+    }
     let problem = match config.token {
         Some(_) => "the relay refused it; ask its operator for the token of your grant",
         None => "the relay wants one; ask its operator for the token of your grant",

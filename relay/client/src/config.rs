@@ -18,6 +18,9 @@ pub struct ClientConfig {
     pub relay: RelayUrl,
     /// The credential of the grant; sent as a bearer token with every request.
     pub token: Option<Token>,
+    /// A file of blind tokens, in the place of `token`: each connection spends one, and a further one
+    /// when that is used up.
+    pub wallet: Option<PathBuf>,
     /// How the relay's certificate is judged.
     pub trust: Trust,
     /// Where to serve SOCKS5 (RFC 1928). Port 0 picks a free one.
@@ -46,6 +49,7 @@ impl ClientConfig {
         ClientConfig {
             relay,
             token: None,
+            wallet: None,
             trust: Trust::System,
             socks: None,
             http: None,
@@ -73,6 +77,21 @@ impl ClientConfig {
             return Err(Error::config(
                 "admin",
                 format!("{admin} is not a loopback address; usage is private, use 127.0.0.1"),
+            ));
+        }
+        if self.wallet.is_some() && (self.token.is_some() || self.payer.is_some()) {
+            return Err(Error::config(
+                "wallet",
+                "tokens are paid for already, and showing who pays would undo what they hide: give \
+                 either a wallet or the token of a grant",
+            ));
+        }
+        let vouches = self.payer.as_ref().is_some_and(|payer| payer.vouched_file.is_some());
+        if vouches && (self.socks.is_some() || self.http.is_some()) {
+            return Err(Error::config(
+                "vouched",
+                "a client that signs for sold tokens has a lane of its own and carries no tunnels; \
+                 give it --admin only",
             ));
         }
         if self.payer.is_some() && self.token.is_none() {
@@ -259,6 +278,10 @@ pub struct PayerConfig {
     /// After a crash of the *client* (or loss of its state file) up to this many bytes that the
     /// relay counted and this client can't confirm are accepted, once per start. 0 accepts none.
     pub crash_allowance_bytes: u64,
+    /// File with a number: the bytes that this payer sold to others as blind tokens since the lane
+    /// began. It signs for so many without having seen them, and carries no tunnels itself. Read
+    /// again for each ask.
+    pub vouched_file: Option<PathBuf>,
 }
 
 /// What a payer signs at most, in token units; `None` sets no limit. What was used beyond it stays

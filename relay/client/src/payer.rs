@@ -5,6 +5,7 @@ mod book;
 mod json;
 mod state;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -57,6 +58,7 @@ pub(crate) struct Worker {
     pool: Arc<Pool>,
     meters: Arc<Meters>,
     period: Duration,
+    vouched_file: Option<PathBuf>,
     inbox: mpsc::Receiver<(Duration, oneshot::Sender<SettleReport>)>,
     view: watch::Sender<View>,
 }
@@ -80,7 +82,8 @@ pub(crate) fn open(config: &PayerConfig) -> Result<Opened, Error> {
     };
     let (file, state) = StateFile::open(&config.state_file, &terms)?;
     let book = Book::new(terms, &state, config.crash_allowance_bytes);
-    Ok(Opened { book, key, file: Arc::new(file), state, period: config.period })
+    let vouched_file = config.vouched_file.clone();
+    Ok(Opened { book, key, file: Arc::new(file), state, period: config.period, vouched_file })
 }
 
 /// The key that signs vouchers, and samples.
@@ -99,6 +102,7 @@ pub(crate) struct Opened {
     file: Arc<StateFile>,
     state: State,
     period: Duration,
+    vouched_file: Option<PathBuf>,
 }
 
 impl Opened {
@@ -119,8 +123,19 @@ impl Opened {
         };
         let (view, watcher) = watch::channel(View { base: self.book.own((0, 0)), payment });
         let (settle, inbox) = mpsc::channel(SETTLEMENTS_MAX);
-        let Opened { book, key, file, state, period } = self;
-        let worker = Worker { book, key, file, saved: state, pool, meters, period, inbox, view };
+        let Opened { book, key, file, state, period, vouched_file } = self;
+        let worker = Worker {
+            book,
+            key,
+            file,
+            saved: state,
+            pool,
+            meters,
+            period,
+            inbox,
+            view,
+            vouched_file,
+        };
         (Payer { settle, view: watcher }, worker)
     }
 }
@@ -225,12 +240,23 @@ impl Worker {
         }
     }
 
+    /// What was sold changes while this runs. A file that can't be read changes nothing.
+    fn read_vouched(&mut self) {
+        let Some(path) = &self.vouched_file else { return };
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        match text.and_then(|text| text.trim().parse().map_err(|_| "not a number".to_owned())) {
+            Ok(bytes) => self.book.vouch(bytes),
+            Err(error) => warn!(file = %path.display(), %error, "the sold bytes can't be read"),
+        }
+    }
+
     async fn round(&mut self) -> Result<Round, String> {
         let ask = self.ask().await?;
         // Read after the ask arrived: what the relay counted before it was sent is in by now, or
         // still under way.
         let since_start = self.meters.bytes();
         self.book.begin_day(today());
+        self.read_vouched();
         let decision = self.book.consider(&ask, since_start, Instant::now());
         let decision = decision.map_err(|objection| objection.to_string());
         let (up, down) = (ask.up_bytes, ask.down_bytes);

@@ -3,6 +3,7 @@
 //! Invariant: nothing in here knows SOCKS or HTTP/1.1; those ask for a tunnel and get one or a
 //! [`Refusal`](crate::refusal::Refusal).
 
+mod access;
 mod capsule;
 mod datagram;
 mod dial;
@@ -10,6 +11,7 @@ mod head;
 mod link;
 mod pool;
 mod tls;
+mod top_up;
 mod transport;
 
 pub(crate) use capsule::CapsuleReader;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weir_proto::response;
 use weir_proto::{Field, ProxyError, ProxyStatus};
 
-use crate::control::ResolveError;
+use crate::control::{ResolveError, TokenRefusal};
 use crate::policy::Refusal;
 use crate::port::{EgressError, Transport};
 
@@ -86,6 +86,40 @@ fn classify(failure: Failure) -> (ProxyError, Option<&'static str>) {
 /// The source of a request failed to authenticate too often.
 pub(crate) fn rate_limited(name: &str) -> Answer {
     too_many(name, "too many requests without a valid credential")
+}
+
+/// A blind token was not accepted. Unlike a wrong secret, nobody can use the reason to guess a right
+/// one, and a client has to know whether to throw it away.
+pub(crate) fn token_refused(name: &str, refusal: TokenRefusal, challenges: &[String]) -> Answer {
+    let (code, details) = match refusal {
+        TokenRefusal::Invalid => (401, "the token is invalid"),
+        TokenRefusal::WrongIssuer => (401, "the token is of an issuer that is not accepted"),
+        TokenRefusal::WrongEpoch => (401, "the token is for another exit or another epoch"),
+        TokenRefusal::Spent => (401, "the token was spent before"),
+        TokenRefusal::Unavailable => (503, "tokens can't be taken at the moment"),
+    };
+    let error = Some(ProxyError::HttpRequestDenied);
+    let status = ProxyStatus { error, details: Some(details), ..ProxyStatus::of(name) };
+    let mut fields = response::failed(code, &status);
+    if code == 401 {
+        fields.extend(token_challenges(challenges));
+    }
+    Answer::empty(fields)
+}
+
+/// What a token bought is used up: another one adds to it.
+pub(crate) fn token_used_up(name: &str, challenges: &[String]) -> Answer {
+    let error = Some(ProxyError::HttpRequestDenied);
+    let details = Some("the token is used up");
+    let status = ProxyStatus { error, details, ..ProxyStatus::of(name) };
+    let mut fields = response::failed(401, &status);
+    fields.extend(token_challenges(challenges));
+    Answer::empty(fields)
+}
+
+/// One field per issuer (RFC 9577 section 2.1).
+pub(crate) fn token_challenges(challenges: &[String]) -> impl Iterator<Item = Field> {
+    challenges.iter().map(|challenge| Field::new("www-authenticate", challenge.clone()))
 }
 
 /// The payer has to pay before another tunnel is opened.

@@ -21,6 +21,7 @@ mod send;
 mod session;
 mod streams;
 mod tcp;
+mod token;
 mod uni;
 
 use datagrams::AHEAD_MIN;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use weir_proto::request::Credential;
 
 use crate::grants::{Grant, Grants};
 use crate::policy::Policy;
@@ -30,6 +31,9 @@ pub enum ControlRequest {
         path: String,
         body: Bytes,
     },
+    /// A blind token: the value of `Authorization: PrivateToken ...`. Whoever answers
+    /// [`ControlReply::Token`] with a grant has seen to it that the token is never accepted again.
+    Token { query: QueryId, credential: Credential },
 }
 
 /// An answer to a [`ControlRequest`].
@@ -39,6 +43,23 @@ pub enum ControlReply {
     Resolved { query: QueryId, result: Result<Vec<IpAddr>, ResolveError> },
     /// A complete response.
     Http { query: QueryId, status: u16, content_type: &'static str, body: Bytes },
+    /// What a token buys: a grant with an allowance of its own.
+    Token { query: QueryId, result: Result<Arc<Grant>, TokenRefusal> },
+}
+
+/// Why a blind token is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRefusal {
+    /// Not a token, or its signature is wrong.
+    Invalid,
+    /// Of an issuer that this exit doesn't know.
+    WrongIssuer,
+    /// For another exit or another epoch.
+    WrongEpoch,
+    /// It was spent before.
+    Spent,
+    /// The exit can't take tokens now: the client is not to blame, and may try it again.
+    Unavailable,
 }
 
 /// Why a name has no address.
@@ -67,6 +88,8 @@ pub enum Command {
     /// New grants, for requests from now on. A tunnel keeps the grant that it was opened under;
     /// if the new set no longer has that grant's ID, the tunnel is closed.
     Grants(Arc<Grants>),
+    /// New challenges for blind tokens, as values of `WWW-Authenticate`; none: tokens are not taken.
+    TokenChallenges(Arc<[String]>),
     /// A new certificate, for connections from now on.
     Tls(Arc<rustls::ServerConfig>),
     /// Some [`CreditLine`](crate::grants::CreditLine) was raised: look whether tunnels can go on.

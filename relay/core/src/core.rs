@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) receive_window: u32,
     pub(crate) policy: Arc<Policy>,
     pub(crate) grants: Arc<Grants>,
+    /// Challenges for blind tokens; none: they are not taken.
+    pub(crate) token_challenges: Arc<[String]>,
     pub(crate) templates: Templates,
     pub(crate) stats: EngineStats,
     /// When the last call said it was.
@@ -74,6 +76,7 @@ impl Core {
             receive_window: config.quic.receive_window,
             policy: config.policy.clone(),
             grants: config.grants.clone(),
+            token_challenges: Arc::from([]),
             templates: config.templates.clone(),
             stats: EngineStats::default(),
             now,
@@ -200,7 +203,7 @@ impl Core {
     /// Whether a tunnel's payer has used up what is covered; remembers the tunnel if so.
     pub(crate) fn is_out_of_credit(&mut self, key: usize) -> bool {
         let tunnel = &mut self.tunnels[key];
-        if !tunnel.meter.grant.credit.exhausted() {
+        if !tunnel.meter.grant.exhausted() {
             return false;
         }
         if !std::mem::replace(&mut tunnel.out_of_credit, true) {

@@ -19,6 +19,12 @@ impl Grants {
         Grants { by_token, ids }
     }
 
+    /// With grants that have no credential: those of whom issues blind tokens.
+    pub fn with_issuers(mut self, issuers: impl IntoIterator<Item = u32>) -> Self {
+        self.ids.extend(issuers);
+        self
+    }
+
     /// The grant of a credential with this SHA-256. Only digests are compared, so the time that a
     /// lookup takes says nothing about how much of a guessed credential is right.
     pub fn lookup(&self, token_sha256: &[u8; 32]) -> Option<&Arc<Grant>> {
@@ -44,6 +50,23 @@ pub struct Grant {
     pub max_tunnels: Option<u32>,
     /// Shared by all workers, and kept over reloads by whoever builds the grants.
     pub credit: Arc<CreditLine>,
+    /// What a blind token buys, charged beside the credit of its issuer; `None` for any other grant.
+    pub allowance: Option<Arc<CreditLine>>,
+}
+
+impl Grant {
+    /// Whether nothing more is forwarded under this grant, for now or for good.
+    pub fn exhausted(&self) -> bool {
+        self.credit.exhausted() || self.allowance.as_ref().is_some_and(|line| line.exhausted())
+    }
+
+    /// Adds what a worker forwarded.
+    pub fn add_used(&self, bytes: u64) {
+        self.credit.add_used(bytes);
+        if let Some(line) = &self.allowance {
+            line.add_used(bytes);
+        }
+    }
 }
 
 /// How many bytes a payer has used and how many are covered, both directions together, counted
@@ -73,6 +96,12 @@ impl CreditLine {
     /// Adds what a worker forwarded in a turn.
     pub fn add_used(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Raises the limit, for more that was paid for.
+    pub fn raise_limit(&self, bytes: u64) {
+        let raise = |limit: u64| Some(limit.saturating_add(bytes));
+        let _ = self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
     }
 
     /// Moves the limit; tell the workers with [`Command::CreditChanged`](crate::Command).

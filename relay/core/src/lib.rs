@@ -39,7 +39,7 @@ mod tunnel;
 pub mod turn;
 
 pub use config::{CidFactory, CongestionControl, EndpointKeys, EngineConfig, Limits, QuicConfig};
-pub use control::{Command, ControlReply, ControlRequest, QueryId, ResolveError};
+pub use control::{Command, ControlReply, ControlRequest, QueryId, ResolveError, TokenRefusal};
 pub use engine::Engine;
 pub use error::Error;
 pub use grants::{CreditLine, Grant, Grants};

@@ -99,7 +99,7 @@ impl Meter {
     /// Charges the credit line with what was forwarded since the last call.
     pub(crate) fn charge(&mut self) {
         let forwarded = self.counters.up.forwarded.bytes + self.counters.down.forwarded.bytes;
-        self.grant.credit.add_used(forwarded - self.charged);
+        self.grant.add_used(forwarded - self.charged);
         self.charged = forwarded;
     }
 }

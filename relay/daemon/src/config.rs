@@ -8,6 +8,7 @@ pub mod check;
 mod reader;
 mod report;
 mod sections;
+mod tokens;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
+use weir_blind::{Epochs, IssuerKey};
 use weir_core::Cidr;
 
 use reader::{Context, Section};
@@ -40,6 +42,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub settle: Option<SettleConfig>,
     pub grants: Vec<GrantConfig>,
+    pub tokens: Option<TokensConfig>,
     /// The file, for messages.
     pub file: PathBuf,
     places: BTreeMap<String, Position>,
@@ -191,6 +194,33 @@ pub struct GrantConfig {
     pub lane: u32,
     /// Tunnels open at once per worker.
     pub tunnels: Option<u32>,
+}
+
+/// `[access.tokens]`: blind tokens that issuers sell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// Holds what was spent; has to survive a reboot.
+    pub dir: PathBuf,
+    /// Length of an epoch and how long its tokens are taken after it, part of what issuers are told.
+    pub epochs: Epochs,
+    /// Payload bytes, both directions together, that one token buys.
+    pub bytes: u64,
+    /// Tokens accepted per epoch.
+    pub per_epoch: u32,
+    /// Signatures checked per second.
+    pub checks_per_s: u32,
+    pub issuers: Vec<IssuerConfig>,
+}
+
+/// `[[access.tokens.issuer]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// As in its tokens' challenge; also the grant's name in metrics.
+    pub name: String,
+    pub key: IssuerKey,
+    /// Where spent tokens are billed.
+    pub channel: [u8; 32],
+    pub lane: u32,
 }
 
 impl Config {

@@ -8,3 +8,4 @@ pub(crate) mod questions;
 pub(crate) mod resolver;
 pub(crate) mod resources;
 pub(crate) mod settle;
+pub(crate) mod tokens;

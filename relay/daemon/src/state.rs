@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::control::export::Export;
 use crate::control::grants::Accounts;
 use crate::control::resources::Resources;
+use crate::control::tokens::Tokens;
 use crate::worker::Peers;
 use crate::xdp::XdpStatus;
 
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub export: Arc<Mutex<Export>>,
     pub resources: Arc<Resources>,
     pub drain: Drain,
+    /// Who verifies blind tokens, if any are taken.
+    pub tokens: Option<Arc<Tokens>>,
 }
 
 /// What was chosen, and why.

@@ -53,11 +53,12 @@ fn the_defaults_shown_in_the_example_are_the_defaults() {
     assert_eq!(given.limits, spelt.limits);
     assert_eq!(given.settle, spelt.settle);
     assert_eq!(given.grants, spelt.grants);
+    assert_eq!(given.tokens, spelt.tokens);
 }
 
 #[test]
 fn every_mistake_is_told_at_once_with_its_place() {
-    for name in ["unknown_keys", "wrong_values", "grants", "syntax", "empty", "host"] {
+    for name in ["unknown_keys", "wrong_values", "grants", "tokens", "syntax", "empty", "host"] {
         let file = PathBuf::from(format!("tests/config/{name}.toml"));
         let output =
             Command::new(env!("CARGO_BIN_EXE_weir")).arg("check").arg(&file).output().unwrap();

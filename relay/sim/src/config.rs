@@ -29,6 +29,7 @@ pub fn grant(id: u32) -> Grant {
         lane: 0,
         max_tunnels: None,
         credit: Arc::new(CreditLine::unlimited()),
+        allowance: None,
     }
 }
 

@@ -1,12 +1,16 @@
 //! The engine, its I/O side, clients and names under one clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use weir_core::port::Io;
-use weir_core::{Command, ControlReply, ControlRequest, Engine, EngineConfig, ResolveError, turn};
+use weir_core::{
+    Command, ControlReply, ControlRequest, Engine, EngineConfig, Grant, ResolveError, TokenRefusal,
+    turn,
+};
 
 use crate::client::{Client, ClientOptions};
 use crate::dns::{DNS_DELAY, Name};
@@ -35,6 +39,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub names: HashMap<String, Name>,
     pub resources: Resources,
+    /// What is said of the next blind tokens; nothing when it is empty.
+    pub tokens: VecDeque<Result<Arc<Grant>, TokenRefusal>>,
     /// What the engine asked the control plane.
     pub asked: Vec<ControlRequest>,
     pub start: Instant,
@@ -55,6 +61,7 @@ impl World {
             clients: Vec::new(),
             names: HashMap::new(),
             resources: echo_body,
+            tokens: VecDeque::new(),
             asked: Vec::new(),
             start: now,
             replies: Schedule::default(),
@@ -200,6 +207,10 @@ impl World {
                         ControlReply::Http { query: *query, status, content_type, body }
                     })
                 }
+                ControlRequest::Token { query, .. } => {
+                    let result = self.tokens.pop_front();
+                    result.map(|result| ControlReply::Token { query: *query, result })
+                }
             };
         self.asked.push(request);
         if let Some(reply) = reply {
@@ -211,6 +222,6 @@ impl World {
 fn echo_body(request: &ControlRequest) -> Option<(u16, &'static str, Bytes)> {
     match request {
         ControlRequest::Http { body, .. } => Some((200, "application/octet-stream", body.clone())),
-        ControlRequest::Resolve { .. } => None,
+        ControlRequest::Resolve { .. } | ControlRequest::Token { .. } => None,
     }
 }

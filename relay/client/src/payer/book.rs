@@ -110,6 +110,9 @@ pub(crate) struct Book {
     day: Day,
     /// Bytes that may still be taken on the relay's word, because the own count of them was lost.
     allowance: u64,
+    /// Cumulative bytes of the lane, both directions together, that may be taken on the relay's word
+    /// because this payer sold them to others as blind tokens.
+    vouched: u64,
     /// The oldest claim of the relay that the own counts have not reached.
     claim: Option<(Instant, (u64, u64))>,
     overbilling: Option<Overbilling>,
@@ -126,6 +129,7 @@ impl Book {
             last: state.paid,
             day: state.day,
             allowance: if state.clean { 0 } else { crash_allowance },
+            vouched: 0,
             claim: None,
             overbilling: None,
             rejected_seq: None,
@@ -139,6 +143,11 @@ impl Book {
             let before = self.last.map_or(0, |last| last.signed.voucher.amount);
             self.day = Day { number, before };
         }
+    }
+
+    /// Sets how many bytes were sold since the lane began.
+    pub(crate) fn vouch(&mut self, bytes: u64) {
+        self.vouched = bytes;
     }
 
     /// Own cumulative counts.
@@ -310,7 +319,13 @@ impl Book {
         let allowance = std::mem::take(&mut self.allowance);
         if missing.0.saturating_add(missing.1) <= allowance {
             self.base = (self.base.0 + missing.0, self.base.1 + missing.1);
+            return;
         }
+        // Both sides of the bound are cumulative, so no restart gives anything away twice.
+        let room = self.vouched.saturating_sub(self.base.0.saturating_add(self.base.1));
+        let up = missing.0.min(room);
+        let down = missing.1.min(room - up);
+        self.base = (self.base.0 + up, self.base.1 + down);
     }
 
     fn compare(&mut self, ask: &Ask, own: (u64, u64), now: Instant) {

@@ -14,15 +14,17 @@ use quinn::{SendDatagramError, VarInt};
 use tokio::sync::Notify;
 use tracing::debug;
 
+use super::access::{Access, Source};
 use super::datagram::{self, Deliver, Routes};
 use super::dial::Dialer;
 use super::head;
+use super::top_up;
 use super::transport::{self, CONNECT_FRAME, Opener, Transport};
+use crate::Error;
 use crate::meter::{MeteredBytes, Meters, TunnelMeter};
 use crate::refusal::Refusal;
 use crate::target::Target;
 use crate::usage::TunnelKind;
-use crate::{Error, Token};
 
 pub(crate) type SendHalf = RequestStream<transport::Send, MeteredBytes>;
 pub(crate) type RecvHalf = RequestStream<h3_quinn::RecvStream, MeteredBytes>;
@@ -51,7 +53,7 @@ pub(crate) struct Link {
     routes: Arc<Routes>,
     meters: Arc<Meters>,
     authority: String,
-    token: Option<Token>,
+    access: Access,
     going_away: AtomicBool,
     gone: Notify,
 }
@@ -115,7 +117,7 @@ struct RouteGuard {
 impl Link {
     pub(super) async fn establish(
         dialer: &Dialer,
-        token: Option<Token>,
+        source: Source,
         meters: Arc<Meters>,
     ) -> Result<Arc<Link>, Error> {
         let (endpoint, quic) = dialer.dial().await?;
@@ -134,17 +136,43 @@ impl Link {
             debug!(%error, "HTTP/3 connection ended");
         });
         tokio::spawn(read_datagrams(quic.clone(), Arc::clone(&routes)));
-        Ok(Arc::new(Link {
+        let link = Arc::new(Link {
             endpoint,
             quic,
             requests,
             routes,
             meters,
             authority: relay.authority(),
-            token,
+            access: Access::new(source).await,
             going_away: AtomicBool::new(false),
             gone: Notify::new(),
-        }))
+        });
+        if link.access.is_blind() {
+            tokio::spawn(top_up::keep(Arc::downgrade(&link)));
+        }
+        Ok(link)
+    }
+
+    /// What requests show now.
+    pub(super) fn shown(&self) -> Option<String> {
+        self.access.shown()
+    }
+
+    /// A request was refused: whether it makes sense to repeat it with another blind token.
+    pub(super) async fn renew(&self, shown: Option<&str>, refusal: &Refusal) -> bool {
+        refusal.status == Some(StatusCode::UNAUTHORIZED) && self.access.renew(shown).await
+    }
+
+    /// Spends another token for this connection.
+    pub(super) async fn add_token(&self) -> bool {
+        let shown = self.shown();
+        self.access.renew(shown.as_deref()).await
+    }
+
+    /// Payload and everything else that came and went so far.
+    pub(super) fn wire_bytes(&self) -> u64 {
+        let stats = self.quic.stats();
+        stats.udp_rx.bytes + stats.udp_tx.bytes
     }
 
     /// Completes when no new tunnel should be opened here: closed, or the relay is draining.
@@ -346,7 +374,7 @@ impl Link {
     }
 
     fn credential(&self) -> Option<String> {
-        self.token.as_ref().map(|token| format!("Bearer {}", token.reveal()))
+        self.shown()
     }
 }
 

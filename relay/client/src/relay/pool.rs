@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::access::Source;
 use super::datagram::Deliver;
 use super::dial::Dialer;
 use super::link::{Answer, Link, OpenError, TcpTunnel, UdpTunnel};
 use crate::meter::Meters;
 use crate::refusal::Refusal;
 use crate::target::Target;
-use crate::{ClientConfig, Error, Token};
+use crate::{ClientConfig, Error};
 
 /// Pauses between attempts to reconnect: doubled up to a ceiling that a restarted relay and its
 /// many clients both live with, and spread by half so that they don't come all at once.
@@ -41,7 +42,7 @@ pub(crate) struct Pool {
 
 struct Keeper {
     dialer: Arc<Dialer>,
-    token: Option<Token>,
+    source: Source,
     meters: Arc<Meters>,
     links: watch::Sender<Vec<Arc<Link>>>,
 }
@@ -51,14 +52,15 @@ impl Pool {
     /// up from then on.
     pub(crate) async fn start(config: &ClientConfig, meters: Arc<Meters>) -> Result<Pool, Error> {
         let dialer = Arc::new(Dialer::new(config)?);
-        let first = Link::establish(&dialer, config.token.clone(), Arc::clone(&meters)).await?;
+        let source = Source::of(config);
+        let first = Link::establish(&dialer, source.clone(), Arc::clone(&meters)).await?;
         let (sender, links) = watch::channel(vec![Arc::clone(&first)]);
         let mut keepers = JoinSet::new();
         let mut established = Some(first);
         for _ in 0..config.connections {
             let keeper = Keeper {
                 dialer: Arc::clone(&dialer),
-                token: config.token.clone(),
+                source: source.clone(),
                 meters: Arc::clone(&meters),
                 links: sender.clone(),
             };
@@ -80,9 +82,16 @@ impl Pool {
     pub(crate) async fn open_tcp(&self, target: &Target) -> Result<TcpTunnel, Refusal> {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match self.link().await?.open_tcp(target).await {
+            let link = self.link().await?;
+            let shown = link.shown();
+            match link.open_tcp(target).await {
                 Ok(tunnel) => return Ok(tunnel),
-                Err(OpenError::Refused(refusal)) => return Err(refusal),
+                Err(OpenError::Refused(refusal)) => {
+                    match link.renew(shown.as_deref(), &refusal).await {
+                        true => last = refusal.to_string(),
+                        false => return Err(refusal),
+                    }
+                }
                 Err(OpenError::LinkGone(why)) => last = why,
             }
         }
@@ -96,9 +105,16 @@ impl Pool {
     ) -> Result<UdpTunnel, Refusal> {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match self.link().await?.open_udp(target, Arc::clone(&deliver)).await {
+            let link = self.link().await?;
+            let shown = link.shown();
+            match link.open_udp(target, Arc::clone(&deliver)).await {
                 Ok(tunnel) => return Ok(tunnel),
-                Err(OpenError::Refused(refusal)) => return Err(refusal),
+                Err(OpenError::Refused(refusal)) => {
+                    match link.renew(shown.as_deref(), &refusal).await {
+                        true => last = refusal.to_string(),
+                        false => return Err(refusal),
+                    }
+                }
                 Err(OpenError::LinkGone(why)) => last = why,
             }
         }
@@ -165,8 +181,8 @@ impl Keeper {
     async fn reconnect(&self) -> Arc<Link> {
         let mut pause = BACKOFF_FIRST;
         loop {
-            let token = self.token.clone();
-            match Link::establish(&self.dialer, token, Arc::clone(&self.meters)).await {
+            let source = self.source.clone();
+            match Link::establish(&self.dialer, source, Arc::clone(&self.meters)).await {
                 Ok(link) => {
                     info!(relay = %self.dialer.relay(), "connected to the relay");
                     return link;

@@ -26,6 +26,7 @@ pub(crate) fn payer(folder: &Path) -> PayerConfig {
         state_file: folder.join("state.json"),
         period: Duration::from_millis(20),
         crash_allowance_bytes: 0,
+        vouched_file: None,
     }
 }
 

@@ -90,7 +90,7 @@ impl Connection {
     fn find_route(&mut self, core: &Core, id: StreamId) -> Result<Route, Error> {
         if let Some(request) = self.requests.get(&id) {
             return Ok(match request.phase {
-                Phase::Head => Route::TooEarly,
+                Phase::Head | Phase::Admitting(_) => Route::TooEarly,
                 Phase::Tunnel(key) => match core.tunnels[key].traffic {
                     Traffic::Udp(_) => Route::Tunnel(key),
                     Traffic::Tcp(_) => Route::NoDatagrams,

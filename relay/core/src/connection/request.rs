@@ -20,8 +20,9 @@ use crate::tunnel::{Phase as TunnelPhase, Traffic};
 use super::Connection;
 use super::resource::Resource;
 use super::send::SendQueue;
-use super::session::Denied;
+use super::session::{Admission, Denied};
 use super::streams::{Read, abort, read, stop, was_reset};
+use super::token::Admitting;
 use super::uni::FIELD_SECTION_MAX;
 
 /// Bytes of a message read at once. What follows the HEADERS of a tunnel is kept until the tunnel
@@ -46,6 +47,8 @@ pub(super) struct Request {
 pub(super) enum Phase {
     /// Before the end of the field section.
     Head,
+    /// The control plane looks at its token.
+    Admitting(Box<Admitting>),
     Resource(Box<Resource>),
     Tunnel(usize),
     /// Nothing but writing is left.
@@ -68,6 +71,7 @@ impl Request {
         match self.phase {
             Phase::Tunnel(key) => core.close_tunnel(key, true),
             Phase::Resource(resource) => resource.abandon(core),
+            Phase::Admitting(admitting) => admitting.abandon(core),
             Phase::Head | Phase::Answered => {}
         }
     }
@@ -112,7 +116,8 @@ impl Connection {
                     _ => {}
                 }
             }
-            Phase::Resource(_) | Phase::Answered => {
+            // Flow control holds the client back until it is admitted.
+            Phase::Admitting(_) | Phase::Resource(_) | Phase::Answered => {
                 if was_reset(&mut self.quic, id) {
                     self.cancelled(core, id);
                 }
@@ -212,6 +217,7 @@ impl Connection {
                 self.unroute(key);
             }
             Phase::Resource(resource) => resource.abandon(core),
+            Phase::Admitting(admitting) => admitting.abandon(core),
             Phase::Head | Phase::Answered => {}
         }
         // The rest of the request is of no interest (RFC 9114 section 4.1).
@@ -280,7 +286,7 @@ impl Connection {
         }
     }
 
-    fn message_data(
+    pub(super) fn message_data(
         &mut self,
         core: &mut Core,
         id: StreamId,
@@ -290,7 +296,7 @@ impl Connection {
         while let Some(request) = self.requests.get_mut(&id) {
             match &mut request.phase {
                 Phase::Head | Phase::Resource(_) => {}
-                Phase::Tunnel(_) => {
+                Phase::Tunnel(_) | Phase::Admitting(_) => {
                     request.rest = chunk;
                     return Ok(());
                 }
@@ -324,11 +330,18 @@ impl Connection {
         let fields = qpack::decode(section, FIELD_SECTION_MAX)?;
         let request = request::parse(&fields, &core.templates)?;
         let (session, grant) = match self.authenticate(core, request.credential.as_ref(), now) {
-            Ok(admitted) => admitted,
-            Err(denied) => {
+            Admission::Granted(session, grant) => (session, grant),
+            Admission::Token(digest) => {
+                self.ask_for_token(core, id, digest, request, now);
+                return Ok(());
+            }
+            Admission::Denied(denied) => {
                 let answer = match denied {
                     Denied::Challenge => {
-                        Answer::empty(response::challenge(request.challenge_status(), &core.name))
+                        let status = request.challenge_status();
+                        let mut fields = response::challenge(status, &core.name);
+                        fields.extend(answer::token_challenges(&core.token_challenges));
+                        Answer::empty(fields)
                     }
                     Denied::RateLimited => answer::rate_limited(&core.name),
                 };
@@ -336,7 +349,20 @@ impl Connection {
                 return Ok(());
             }
         };
-        match request.kind {
+        self.admitted(core, id, (session, grant), request.kind, now);
+        Ok(())
+    }
+
+    /// A request may do what it asks for.
+    pub(super) fn admitted(
+        &mut self,
+        core: &mut Core,
+        id: StreamId,
+        (session, grant): (u64, std::sync::Arc<Grant>),
+        kind: Kind,
+        now: Instant,
+    ) {
+        match kind {
             Kind::Connect(target) => {
                 let traffic = Traffic::Tcp(Tcp::new(core.limits.tcp_window));
                 self.open_tunnel(core, id, session, grant, &target, traffic, now);
@@ -350,7 +376,6 @@ impl Connection {
                 self.begin_resource(core, id, resource, now);
             }
         }
-        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are what a tunnel is made of")]
@@ -364,7 +389,9 @@ impl Connection {
         traffic: Traffic,
         now: Instant,
     ) {
-        let refusal = if grant.credit.exhausted() {
+        let refusal = if grant.allowance.as_ref().is_some_and(|line| line.exhausted()) {
+            Some(answer::token_used_up(&core.name, &core.token_challenges))
+        } else if grant.exhausted() {
             Some(answer::out_of_credit(&core.name))
         } else if !core.grant_has_room(&grant) {
             Some(answer::too_many_tunnels(&core.name))

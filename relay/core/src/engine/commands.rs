@@ -33,6 +33,16 @@ impl Engine {
                     connection.answer(core, stream, answer, now);
                 }
             }
+            ControlReply::Token { query, result } => {
+                if let Some(Waiter::Resource { connection, stream }) =
+                    self.core.queries.answer(query)
+                    && let Some((connection, core)) = self.split(connection)
+                {
+                    connection.token_answered(core, stream, result, now);
+                    // It may be a further token for tunnels that used up the last one.
+                    self.resume(now);
+                }
+            }
         }
     }
 
@@ -47,6 +57,7 @@ impl Engine {
                 self.core.grants = grants;
                 self.close_revoked(now);
             }
+            Command::TokenChallenges(challenges) => self.core.token_challenges = challenges,
             Command::Tls(tls) => {
                 let server_config = quic::server_config(&self.config, &tls)?;
                 self.endpoint.set_server_config(Some(server_config));

@@ -64,6 +64,12 @@ pub(super) fn render(state: &State) -> String {
     page.family("weir_settlement_connected", "gauge", "1 while the settlement sidecar is there.");
     page.sample("weir_settlement_connected", &[], u8::from(state.resources.is_connected()));
     credit(&mut page, state);
+    if let Some(tokens) = &state.tokens {
+        page.family("weir_tokens_total", "counter", "Blind tokens shown, by what became of them.");
+        for (outcome, count) in tokens.counters.entries() {
+            page.sample("weir_tokens_total", &[("outcome", outcome)], count);
+        }
+    }
     for metric in state.xdp.metrics() {
         page.family(metric.name, metric.kind, metric.help);
         for (labels, value) in &metric.samples {

@@ -53,6 +53,9 @@ struct RunArgs {
     /// Where the credential is: file:PATH or env:VARIABLE
     #[arg(long, value_name = "SOURCE")]
     token: Option<String>,
+    /// File of blind tokens to spend, one per connection, instead of --token
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "payer_key"])]
+    wallet: Option<PathBuf>,
     /// Trust only the certificates of this PEM file
     #[arg(long, value_name = "FILE", conflicts_with = "pin_sha256")]
     ca: Option<PathBuf>,
@@ -120,6 +123,9 @@ struct PayerArgs {
     /// Bytes to accept after a crash although own counts don't confirm them
     #[arg(long, value_name = "BYTES", default_value_t = PayerConfig::CRASH_ALLOWANCE_BYTES)]
     payer_crash_allowance: u64,
+    /// File with the bytes that were sold as blind tokens: sign for so many without having seen them
+    #[arg(long, value_name = "FILE", requires = "payer_key")]
+    payer_sold: Option<PathBuf>,
 }
 
 /// # Errors
@@ -183,6 +189,7 @@ impl RunArgs {
         let relay: RelayUrl = self.relay.unwrap_or_default().parse().map_err(failure)?;
         let mut config = ClientConfig::new(relay);
         config.token = self.token.as_deref().map(read_token).transpose()?;
+        config.wallet = self.wallet;
         config.trust = match (self.ca, self.pin_sha256) {
             (Some(ca), _) => Trust::CaFile(ca),
             (None, Some(pin)) => format!("sha256:{pin}").parse().map_err(failure)?,
@@ -229,6 +236,7 @@ impl PayerArgs {
             state_file: state,
             period: Duration::from_millis(self.payer_period_ms),
             crash_allowance_bytes: self.payer_crash_allowance,
+            vouched_file: self.payer_sold,
         }))
     }
 }

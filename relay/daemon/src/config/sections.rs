@@ -30,10 +30,11 @@ pub(super) fn read(root: Section<'_>) -> Config {
         limits: limits(root.section("limits")),
         settle: settle(root.section("settle")),
         grants: grants(root.sections("grant")),
+        tokens: tokens::read(root.section("access")),
         file: PathBuf::new(),
         places: BTreeMap::new(),
     };
-    if config.grants.is_empty() && !root.has("grant") {
+    if config.grants.is_empty() && !root.has("grant") && config.tokens.is_none() {
         let hint = "add a [[grant]] with name and token_sha256; `printf %s TOKEN | sha256sum`";
         root.reject("grant", "nobody may use this relay".to_owned(), Some(hint.to_owned()));
     }
@@ -55,6 +56,11 @@ pub(super) fn read(root: Section<'_>) -> Config {
         let message = format!("grant.{index} has a channel, but there is no [settle] to bill it");
         let hint = "add [settle] with its socket, or remove `channel`";
         root.reject("grant", message, Some(hint.to_owned()));
+    }
+    if let (None, Some(_)) = (&config.settle, &config.tokens) {
+        let hint = "add [settle]: spent tokens are billed to their issuer, and bound to exit_id";
+        let message = "access.tokens is there, but no [settle]".to_owned();
+        root.reject("access", message, Some(hint.to_owned()));
     }
     root.finish();
     config

@@ -96,13 +96,16 @@ mod tests {
 
     fn accounts() -> Accounts {
         let accounts = Accounts::default();
-        accounts.grants(&[GrantConfig {
-            name: "alice".to_owned(),
-            token_sha256: [1; 32],
-            channel: Some(LANE.0),
-            lane: LANE.1,
-            tunnels: None,
-        }]);
+        accounts.grants(
+            &[GrantConfig {
+                name: "alice".to_owned(),
+                token_sha256: [1; 32],
+                channel: Some(LANE.0),
+                lane: LANE.1,
+                tunnels: None,
+            }],
+            None,
+        );
         accounts
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use weir_core::{CreditLine, Grant, Grants};
 
-use crate::config::GrantConfig;
+use crate::config::{GrantConfig, IssuerConfig, TokensConfig};
 
 /// A payer's account with this exit.
 pub(crate) type Lane = ([u8; 32], u32);
@@ -27,10 +27,31 @@ struct Inner {
 }
 
 impl Accounts {
-    /// The engine's view of the configured grants.
-    pub(crate) fn grants(&self, configured: &[GrantConfig]) -> Grants {
-        let tokens = configured.iter().map(|config| config.token_sha256);
-        Grants::new(tokens.zip(self.configured(configured)))
+    /// The engine's view of the configured grants, with those of token issuers.
+    pub(crate) fn grants(
+        &self,
+        configured: &[GrantConfig],
+        tokens: Option<&TokensConfig>,
+    ) -> Grants {
+        let secrets = configured.iter().map(|config| config.token_sha256);
+        let issuers = tokens.map(|tokens| self.issuers(tokens)).unwrap_or_default();
+        Grants::new(secrets.zip(self.configured(configured)))
+            .with_issuers(issuers.iter().map(|grant| grant.id))
+    }
+
+    /// What token issuers pay with, in the order of the configuration. Nothing is granted by these
+    /// but through a token.
+    pub(crate) fn issuers(&self, tokens: &TokensConfig) -> Vec<Grant> {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        let as_grant = |issuer: &IssuerConfig| GrantConfig {
+            // Apart from the names of [[grant]]: an issuer may have one of those too.
+            name: format!("token:{}", issuer.name),
+            token_sha256: [0; 32],
+            channel: Some(issuer.channel),
+            lane: issuer.lane,
+            tunnels: None,
+        };
+        tokens.issuers.iter().map(|issuer| inner.grant(&as_grant(issuer))).collect()
     }
 
     /// The configured grants with their accounts, in the order of the configuration.
@@ -68,6 +89,7 @@ impl Inner {
             lane: config.lane,
             max_tunnels: config.tunnels,
             credit: Arc::clone(line),
+            allowance: None,
         }
     }
 }

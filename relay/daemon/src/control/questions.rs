@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
-use weir_core::{ControlReply, ControlRequest, ResolveError};
+use weir_core::{ControlReply, ControlRequest, ResolveError, TokenRefusal};
 
 use super::resolver::Resolver;
 use super::resources::Resources;
+use super::tokens::Tokens;
 use crate::worker::{Peers, Question};
 
 /// Questions waiting for this task; workers answer "busy" themselves beyond it.
@@ -21,6 +22,7 @@ pub(crate) async fn serve(
     peers: Arc<Peers>,
     resolver: Resolver,
     resources: Arc<Resources>,
+    tokens: Option<Arc<Tokens>>,
 ) {
     let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
     while let Some(Question { worker, request }) = questions.recv().await {
@@ -38,6 +40,13 @@ pub(crate) async fn serve(
                     drop(permit);
                     peers.reply(worker, ControlReply::Resolved { query, result });
                 });
+            }
+            ControlRequest::Token { query, credential } => {
+                let taken = tokens.as_ref().is_some_and(|t| t.take(worker, query, credential));
+                if !taken {
+                    let result = Err(TokenRefusal::Unavailable);
+                    peers.reply(worker, ControlReply::Token { query, result });
+                }
             }
             ControlRequest::Http { query, grant, method, path, body } => {
                 let resources = Arc::clone(&resources);

@@ -99,6 +99,20 @@ impl Resources {
         body: &[u8],
     ) -> Answer {
         let path = path.split('?').next().unwrap_or_default();
+        // Whoever shows a token is one of its issuer's many customers: what the issuer owes is none
+        // of its business, how far its own token goes is.
+        if let Some(allowance) = &grant.allowance {
+            return match (method, path) {
+                ("GET", "/.well-known/weir/allowance") => {
+                    let (left, used) = (allowance.left(), allowance.used());
+                    let body = json!({
+                        "left_bytes": left.to_string(), "used_bytes": used.to_string(),
+                    });
+                    Answer { status: 200, body: body.to_string().into_bytes() }
+                }
+                _ => error(404, "a token gives access to `allowance` only"),
+            };
+        }
         match (method, path) {
             ("GET", "/.well-known/weir/usage") => self.usage(grant),
             ("POST", "/.well-known/weir/voucher") => self.voucher(grant, body).await,

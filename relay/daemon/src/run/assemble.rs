@@ -21,6 +21,7 @@ use crate::control::grants::Accounts;
 use crate::control::resolver::Resolver;
 use crate::control::resources::{Resources, Ways};
 use crate::control::settle::Link;
+use crate::control::tokens::Tokens;
 use crate::failure::Failure;
 use crate::run_dir::RunDir;
 use crate::state::{Choice, Drain, State};
@@ -104,7 +105,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
             limits: engine_limits(&config.limits),
             templates: weir_core::Templates::default(),
             policy: Arc::new(policy::from_config(&config.exit, &config.relay)),
-            grants: Arc::new(accounts.grants(&config.grants)),
+            grants: Arc::new(accounts.grants(&config.grants, config.tokens.as_ref())),
         },
         hook: programs.hook,
         ebpf_steerer: programs.steerer,
@@ -117,6 +118,13 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
     let (offer_sample, samples) = mpsc::channel(SAMPLE_QUEUE);
     let ways = Ways { vouchers: offer, samples: offer_sample };
     let settle = config.settle.clone();
+    let tokens = match (&config.tokens, &settle) {
+        (Some(tokens), Some(settle)) => {
+            let issuers = accounts.issuers(tokens);
+            Some(Tokens::start(tokens, settle.exit_id, issuers, Arc::clone(&peers))?)
+        }
+        _ => None,
+    };
     let export = Export::new(ledgers, recovered, programs.flows, settle.is_some());
     let state = Arc::new(State {
         epoch,
@@ -131,6 +139,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         export: Arc::new(Mutex::new(export)),
         resources: Arc::new(Resources::new(settle.is_some().then_some(ways))),
         drain: Drain::default(),
+        tokens,
         config: ArcSwap::from_pointee(config),
     });
     let link = settle.map(|settle| Link {

@@ -38,7 +38,9 @@ pub(super) fn reload(state: &State) {
     let peers = &state.peers;
     peers.command(&Command::Tls(identity.server));
     peers.command(&Command::Policy(Arc::new(policy::from_config(&merged.exit, &merged.relay))));
-    peers.command(&Command::Grants(Arc::new(state.accounts.grants(&merged.grants))));
+    peers.command(&Command::Grants(Arc::new(
+        state.accounts.grants(&merged.grants, merged.tokens.as_ref()),
+    )));
     tracing::info!(
         grants = merged.grants.len(),
         sha256 = identity.fingerprint,
@@ -61,6 +63,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("dns", old.dns != new.dns),
         ("limits", old.limits != limits),
         ("settle", old.settle != new.settle),
+        ("access", old.tokens != new.tokens),
     ]
     .into_iter()
     .filter_map(|(section, changed)| changed.then_some(section))

@@ -33,7 +33,7 @@ pub(super) async fn serve(assembled: Assembled) -> Result<(), Failure> {
         assembled;
     let (peers, resources) = (Arc::clone(&state.peers), Arc::clone(&state.resources));
     let mut tasks = JoinSet::new();
-    tasks.spawn(questions::serve(questions, peers, resolver, resources));
+    tasks.spawn(questions::serve(questions, peers, resolver, resources, state.tokens.clone()));
     tasks.spawn(admin::serve(admin, Arc::clone(&state)));
     tasks.spawn(collect(Arc::clone(&state)));
     if let Some(link) = link {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use weir_abi::cid::CidKey;
 use weir_core::port::{Handler, Io, Ledger};
-use weir_core::{ControlReply, ControlRequest, Engine, ResolveError, turn};
+use weir_core::{ControlReply, ControlRequest, Engine, ResolveError, TokenRefusal, turn};
 
 use super::latency::Latency;
 use super::route::Router;
@@ -144,6 +144,9 @@ fn busy(request: ControlRequest) -> ControlReply {
     match request {
         ControlRequest::Resolve { query, .. } => {
             ControlReply::Resolved { query, result: Err(ResolveError::ServerFailure) }
+        }
+        ControlRequest::Token { query, .. } => {
+            ControlReply::Token { query, result: Err(TokenRefusal::Unavailable) }
         }
         ControlRequest::Http { query, .. } => ControlReply::Http {
             query,

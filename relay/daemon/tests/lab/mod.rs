@@ -150,10 +150,22 @@ impl Relay {
         connections: usize,
         token: &str,
     ) -> Result<Client, String> {
+        self.client_by(host, connections, ["--token", "env:WEIR_TEST_TOKEN"], token)
+    }
+
+    /// A client that shows `access`; `token` is in its environment.
+    pub(crate) fn client_by(
+        &self,
+        host: &str,
+        connections: usize,
+        access: [&str; 2],
+        token: &str,
+    ) -> Result<Client, String> {
         let (socks, log) = (free_port(), self.path(&format!("client-{}.log", free_port())));
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["client", "--relay", &format!("https://{host}:{}", self.port)])
-            .args(["--token", "env:WEIR_TEST_TOKEN", "--pin-sha256", &self.fingerprint])
+            .args(access)
+            .args(["--pin-sha256", &self.fingerprint])
             .args(["--socks", &format!("127.0.0.1:{socks}")])
             .args(["--connections", &connections.to_string()])
             .env("WEIR_TEST_TOKEN", token)

@@ -16,9 +16,14 @@ pub enum Credential {
         /// After it.
         password: Vec<u8>,
     },
+    /// `PrivateToken` (RFC 9577): the whole value, its parameters not looked at.
+    PrivateToken(String),
     /// Another scheme, or a wrong syntax: to be treated like a wrong secret.
     Unsupported,
 }
+
+/// A token of 354 bytes, in base64url and with its frame, has about 500.
+const PRIVATE_TOKEN_BYTES_MAX: usize = 1024;
 
 impl Credential {
     /// The token, or the password of Basic, for which clients that know nothing else can put the
@@ -27,7 +32,7 @@ impl Credential {
         match self {
             Self::Bearer(token) => Some(token.as_bytes()),
             Self::Basic { password, .. } => Some(password),
-            Self::Unsupported => None,
+            Self::PrivateToken(_) | Self::Unsupported => None,
         }
     }
 
@@ -45,6 +50,9 @@ impl Credential {
             let password = decoded[colon + 1..].to_vec();
             return Self::Basic { user: decoded[..colon].to_vec(), password };
         }
+        if scheme.eq_ignore_ascii_case("privatetoken") && text.len() <= PRIVATE_TOKEN_BYTES_MAX {
+            return Self::PrivateToken(text.to_owned());
+        }
         Self::Unsupported
     }
 }
@@ -54,6 +62,7 @@ impl fmt::Debug for Credential {
         f.write_str(match self {
             Self::Bearer(_) => "Bearer(secret)",
             Self::Basic { .. } => "Basic(secret)",
+            Self::PrivateToken(_) => "PrivateToken(secret)",
             Self::Unsupported => "Unsupported",
         })
     }

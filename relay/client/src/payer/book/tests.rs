@@ -307,6 +307,26 @@ fn after_a_crash_the_allowance_covers_a_small_difference_once() {
     }
 }
 
+#[test]
+fn signs_unseen_for_what_was_sold_and_no_more_over_restarts() {
+    let now = Instant::now();
+    let mut book = book();
+    book.vouch(3 * GIB);
+    let decision = book.consider(&ask(GIB, GIB), (0, 0), now).unwrap();
+    assert_eq!(amount(decision), Some(2000));
+    let decision = book.consider(&ask(5 * GIB, GIB), (0, 0), now).unwrap();
+    assert_eq!(amount(decision), Some(3000), "the third GiB, and not the sixth");
+    // A restart gives nothing away again.
+    let mut book = Book::new(terms(), &book.state((0, 0), false), 0);
+    book.vouch(3 * GIB);
+    book.consider(&ask(5 * GIB, GIB), (0, 0), now).unwrap();
+    assert_eq!(book.own((0, 0)), (2 * GIB, GIB));
+    // More was sold.
+    book.vouch(4 * GIB);
+    book.consider(&ask(5 * GIB, GIB), (0, 0), now).unwrap();
+    assert_eq!(book.own((0, 0)), (3 * GIB, GIB));
+}
+
 proptest! {
     /// Whatever a relay asks, step by step: the sum signed never exceeds what was really received,
     /// and never falls.
