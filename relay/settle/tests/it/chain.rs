@@ -377,7 +377,7 @@ async fn the_wrong_chain_and_a_missing_contract_are_named() {
 
 // ------------------------------------------------------------------ the program itself
 
-struct Program(Child);
+pub(crate) struct Program(pub(crate) Child);
 
 impl Drop for Program {
     fn drop(&mut self) {

@@ -11,6 +11,7 @@ mod failures;
 mod hostile;
 mod journal;
 mod keys;
+mod many;
 mod operate;
 mod policy;
 mod quorum;

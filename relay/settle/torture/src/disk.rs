@@ -115,6 +115,8 @@ fn kind(item: &Item) -> &'static str {
         Item::Lane(_) => "lane",
         Item::Anchor(_) => "root",
         Item::Note(_) => "note",
+        Item::Sample(_) => "sample",
+        Item::Statement(_) => "statement",
         Item::Outbox(step) => match &step.step {
             Step::Planned { action: Action::Claim { .. } } => "planned claim",
             Step::Planned { action: Action::Settle { .. } } => "planned settle",
