@@ -1,5 +1,5 @@
-//! base64url (RFC 4648 section 5), as RFC 9577 section 2 wants it: with padding when written, with or
-//! without when read.
+//! base64url (RFC 4648 section 5), as RFC 9577 section 2 wants it: with padding when written, with
+//! or without when read.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 

@@ -4,8 +4,8 @@
 //!
 //! - `origin_info` is the exit: its 32-byte id as 64 hex digits in two labels of a name under
 //!   `.invalid` (RFC 6761), `<32 digits>.<32 digits>.weir-exit.invalid`.
-//! - `redemption_context` is SHA-256 over the ASCII text `weir blind access epoch v1`, the exit id (32
-//!   bytes), and the start and end of the epoch (seconds since 1970, 8 bytes each, big-endian).
+//! - `redemption_context` is SHA-256 over the ASCII text `weir blind access epoch v1`, the exit id
+//!   (32 bytes), and the start and end of the epoch (seconds since 1970, 8 bytes each, big-endian).
 //!
 //! All tokens of an issuer for an exit and an epoch therefore have the same challenge. A client
 //! can compute it without asking, and the challenge tells no two clients apart.

@@ -1,5 +1,6 @@
-//! The issuer's public key, in the one encoding that token type 0x0002 has (RFC 9578 section 6.5): a
-//! SubjectPublicKeyInfo with the OID of RSASSA-PSS and its parameters, SHA-384 and 48 bytes of salt.
+//! The issuer's public key, in the one encoding that token type 0x0002 has (RFC 9578 section 6.5):
+//! a SubjectPublicKeyInfo with the OID of RSASSA-PSS and its parameters, SHA-384 and 48 bytes of
+//! salt.
 
 use std::fmt;
 

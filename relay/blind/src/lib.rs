@@ -1,5 +1,5 @@
-//! Blind access: Privacy Pass tokens of type 0x0002 (Blind RSA, 2048 bit; RFC 9577, RFC 9578), bound
-//! to one exit and one epoch, and the record of those that were spent.
+//! Blind access: Privacy Pass tokens of type 0x0002 (Blind RSA, 2048 bit; RFC 9577, RFC 9578),
+//! bound to one exit and one epoch, and the record of those that were spent.
 //!
 //! An issuer, an ordinary payer with a channel, signs tokens without seeing them. Whoever shows
 //! one to the exit that it is bound to, in its epoch, is let in once. The exit checks the issuer's

@@ -1,10 +1,10 @@
 //! Which tokens were spent: each at most once per epoch at this exit, whatever crashes.
 //!
-//! One append-only file per epoch. A token is accepted only after the group that holds it is synced,
-//! so what a crash takes away was never granted, and what was granted is found again. A file is
-//! opened by writing it anew under another name, syncing and renaming it: after a failed sync nobody
-//! knows what of the old one is on the disk, only that everything granted is. A failure closes the
-//! epoch's file; the next spend opens it again.
+//! One append-only file per epoch. A token is accepted only after the group that holds it is
+//! synced, so what a crash takes away was never granted, and what was granted is found again. A
+//! file is opened by writing it anew under another name, syncing and renaming it: after a failed
+//! sync nobody knows what of the old one is on the disk, only that everything granted is. A failure
+//! closes the epoch's file; the next spend opens it again.
 //!
 //! Epochs that are over are forgotten with [`Spent::retire`]. What was retired stays closed even if
 //! the clock goes back: the file `floor` says from where on tokens are taken.
@@ -82,8 +82,8 @@ impl<D: Disk> Spent<D> {
         Ok(Spent { disk, exit, per_epoch_max, floor, open: BTreeMap::new(), problem: None })
     }
 
-    /// Spends tokens, all with one write and one sync per epoch and 1,024 of them. The outcomes are in
-    /// the order of the tokens.
+    /// Spends tokens, all with one write and one sync per epoch and 1,024 of them. The outcomes are
+    /// in the order of the tokens.
     pub fn spend(&mut self, tokens: &[(Epoch, Nullifier)]) -> Vec<Outcome> {
         let mut outcomes = vec![Outcome::Storage; tokens.len()];
         let mut epochs: BTreeMap<Epoch, Vec<usize>> = BTreeMap::new();
@@ -120,8 +120,8 @@ impl<D: Disk> Spent<D> {
     /// Forgets all epochs before `first`, for good.
     ///
     /// # Errors
-    /// [`Error::Storage`]. Nothing is forgotten before the new floor is safe; files that could not be
-    /// removed are removed by the next call.
+    /// [`Error::Storage`]. Nothing is forgotten before the new floor is safe; files that could not
+    /// be removed are removed by the next call.
     pub fn retire(&mut self, first: Epoch) -> Result<(), Error> {
         if first > self.floor {
             self.replace(FLOOR, format!("{}\n", first.0).as_bytes())?;

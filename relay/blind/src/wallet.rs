@@ -1,8 +1,8 @@
 //! A client's tokens in a file, each taken once.
 //!
-//! One line per token: when its epoch begins and ends (seconds since 1970) and the token in base64url.
-//! A token is removed, and that is synced, before it is handed out: a crash may lose one, and never
-//! shows one twice, which would tie two connections together.
+//! One line per token: when its epoch begins and ends (seconds since 1970) and the token in
+//! base64url. A token is removed, and that is synced, before it is handed out: a crash may lose
+//! one, and never shows one twice, which would tie two connections together.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

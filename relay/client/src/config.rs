@@ -18,8 +18,8 @@ pub struct ClientConfig {
     pub relay: RelayUrl,
     /// The credential of the grant; sent as a bearer token with every request.
     pub token: Option<Token>,
-    /// A file of blind tokens, in the place of `token`: each connection spends one, and a further one
-    /// when that is used up.
+    /// A file of blind tokens, in the place of `token`: each connection spends one, and a further
+    /// one when that is used up.
     pub wallet: Option<PathBuf>,
     /// How the relay's certificate is judged.
     pub trust: Trust,

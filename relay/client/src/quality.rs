@@ -31,7 +31,8 @@ const LATE_MS: u64 = 300;
 /// The exit's counts of an interval are on their way for a moment after it.
 const POST_DELAY: Duration = Duration::from_secs(1);
 const POST_ATTEMPTS: u32 = 3;
-/// Samples that wait for an exit that doesn't answer; it takes none older than a quarter of an hour.
+/// Samples that wait for an exit that doesn't answer; it takes none older than a quarter of an
+/// hour.
 const SAMPLES_MAX: usize = 16;
 /// An agreement is some kilobytes.
 const AGREEMENT_LEN_MAX: u64 = 64 << 10;

@@ -88,8 +88,8 @@ pub(crate) fn rate_limited(name: &str) -> Answer {
     too_many(name, "too many requests without a valid credential")
 }
 
-/// A blind token was not accepted. Unlike a wrong secret, nobody can use the reason to guess a right
-/// one, and a client has to know whether to throw it away.
+/// A blind token was not accepted. Unlike a wrong secret, nobody can use the reason to guess a
+/// right one, and a client has to know whether to throw it away.
 pub(crate) fn token_refused(name: &str, refusal: TokenRefusal, challenges: &[String]) -> Answer {
     let (code, details) = match refusal {
         TokenRefusal::Invalid => (401, "the token is invalid"),

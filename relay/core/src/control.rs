@@ -88,7 +88,8 @@ pub enum Command {
     /// New grants, for requests from now on. A tunnel keeps the grant that it was opened under;
     /// if the new set no longer has that grant's ID, the tunnel is closed.
     Grants(Arc<Grants>),
-    /// New challenges for blind tokens, as values of `WWW-Authenticate`; none: tokens are not taken.
+    /// New challenges for blind tokens, as values of `WWW-Authenticate`; none: tokens are not
+    /// taken.
     TokenChallenges(Arc<[String]>),
     /// A new certificate, for connections from now on.
     Tls(Arc<rustls::ServerConfig>),

@@ -50,7 +50,8 @@ pub struct Grant {
     pub max_tunnels: Option<u32>,
     /// Shared by all workers, and kept over reloads by whoever builds the grants.
     pub credit: Arc<CreditLine>,
-    /// What a blind token buys, charged beside the credit of its issuer; `None` for any other grant.
+    /// What a blind token buys, charged beside the credit of its issuer; `None` for any other
+    /// grant.
     pub allowance: Option<Arc<CreditLine>>,
 }
 

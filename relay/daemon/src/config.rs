@@ -201,7 +201,8 @@ pub struct GrantConfig {
 pub struct TokensConfig {
     /// Holds what was spent; has to survive a reboot.
     pub dir: PathBuf,
-    /// Length of an epoch and how long its tokens are taken after it, part of what issuers are told.
+    /// Length of an epoch and how long its tokens are taken after it, part of what issuers are
+    /// told.
     pub epochs: Epochs,
     /// Payload bytes, both directions together, that one token buys.
     pub bytes: u64,

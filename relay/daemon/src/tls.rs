@@ -15,8 +15,8 @@ use thiserror::Error;
 
 use crate::config::TlsConfig;
 
-/// Tickets per handshake: a client that reconnects uses one and gets the next. QUIC sends a lost one
-/// again, and each costs a key derivation and an encryption.
+/// Tickets per handshake: a client that reconnects uses one and gets the next. QUIC sends a lost
+/// one again, and each costs a key derivation and an encryption.
 const TICKETS: usize = 1;
 
 /// What is wrong with the certificate or its key; all of it is the operator's to fix.

@@ -1,5 +1,5 @@
-//! Blind tokens through a real relay and client: what they buy, where they are billed, and that none
-//! is good twice, elsewhere or at another time.
+//! Blind tokens through a real relay and client: what they buy, where they are billed, and that
+//! none is good twice, elsewhere or at another time.
 
 #[expect(dead_code, reason = "these tests need little of it")]
 mod lab;

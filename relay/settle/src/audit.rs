@@ -66,8 +66,8 @@ pub struct Sibling {
     pub sum: u128,
 }
 
-/// The leaves that `seed` picks of so many: number i is `keccak256(seed || i) mod leaves`, with i in
-/// 32 bits and the hash's first 128. A leaf may be picked twice.
+/// The leaves that `seed` picks of so many: number i is `keccak256(seed || i) mod leaves`, with i
+/// in 32 bits and the hash's first 128. A leaf may be picked twice.
 pub fn picks(seed: &Digest, leaves: u64, count: u32) -> Vec<u64> {
     let pick = |i: u32| {
         let hash = Keccak::default().update(&seed.0).update(&i.to_be_bytes()).finish();

@@ -1,7 +1,7 @@
 //! Roots over samples: what was known each hour, and what a verdict was computed from.
 //!
-//! Both are the Merkle-sum trees of `weir_usage::merkle`. An hour's leaves are samples, which sum up
-//! to the bytes they tell of; a verdict's leaves are the intervals of its period, each with
+//! Both are the Merkle-sum trees of `weir_usage::merkle`. An hour's leaves are samples, which sum
+//! up to the bytes they tell of; a verdict's leaves are the intervals of its period, each with
 //! everything that was said of it, and they sum up to the number of bad ones. So a single interval
 //! can be shown, and the number of bad ones is what the root says it is.
 

@@ -14,8 +14,8 @@ const FILE_BYTES_MAX: usize = 8 << 20;
 pub struct Sealed {
     /// What is signed.
     pub report: Report,
-    /// By the agreement's operator, over `keccak("Weir SLA report\n" || report)`, the report as JSON
-    /// without white space, its fields in the order of [`Report`].
+    /// By the agreement's operator, over `keccak("Weir SLA report\n" || report)`, the report as
+    /// JSON without white space, its fields in the order of [`Report`].
     pub signature: Signature,
 }
 

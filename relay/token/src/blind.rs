@@ -16,7 +16,8 @@ const EXPONENT: u32 = 65_537;
 pub struct Blinded {
     pub(crate) nonce: [u8; 32],
     pub(crate) challenge_digest: [u8; 32],
-    /// The inverse of the blinding factor, big-endian: with it the issuer could recognise the token.
+    /// The inverse of the blinding factor, big-endian: with it the issuer could recognise the
+    /// token.
     pub(crate) inverse: [u8; MODULUS_BYTES],
 }
 

@@ -1,4 +1,5 @@
-//! How many tokens each customer had, by key: the quota, and the sum that bounds what exits may bill.
+//! How many tokens each customer had, by key: the quota, and the sum that bounds what exits may
+//! bill.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -71,7 +71,8 @@ impl Pending {
     /// Makes tokens of the issuer's responses, one per line in the order of the requests.
     ///
     /// # Errors
-    /// Too few, too many, or a wrong one: then there are no tokens at all, and the issuer is asked why.
+    /// Too few, too many, or a wrong one: then there are no tokens at all, and the issuer is asked
+    /// why.
     pub fn finalize(&self, responses: &str) -> Result<Vec<Entry>, Error> {
         let wrong = |why: &'static str| Error::malformed("responses", why);
         let lines: Vec<&str> = responses.lines().filter(|line| !line.trim().is_empty()).collect();

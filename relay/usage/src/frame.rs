@@ -17,10 +17,10 @@
 //!                                <-      SampleAck{query, ...} or SampleRefused{query, ...}
 //! ```
 //!
-//! A frame of a kind that the reader doesn't know ends the connection. So a relay sends samples only
-//! for agreements that the sidecar has named in a [`ServiceNotice`], and a sidecar names none unless
-//! it is configured with one: releases that know nothing of samples go on speaking with those that
-//! do, in both directions, and the version stays what it is.
+//! A frame of a kind that the reader doesn't know ends the connection. So a relay sends samples
+//! only for agreements that the sidecar has named in a [`ServiceNotice`], and a sidecar names none
+//! unless it is configured with one: releases that know nothing of samples go on speaking with
+//! those that do, in both directions, and the version stays what it is.
 
 mod body;
 pub(crate) mod reader;

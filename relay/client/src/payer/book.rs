@@ -110,8 +110,8 @@ pub(crate) struct Book {
     day: Day,
     /// Bytes that may still be taken on the relay's word, because the own count of them was lost.
     allowance: u64,
-    /// Cumulative bytes of the lane, both directions together, that may be taken on the relay's word
-    /// because this payer sold them to others as blind tokens.
+    /// Cumulative bytes of the lane, both directions together, that may be taken on the relay's
+    /// word because this payer sold them to others as blind tokens.
     vouched: u64,
     /// The oldest claim of the relay that the own counts have not reached.
     claim: Option<(Instant, (u64, u64))>,

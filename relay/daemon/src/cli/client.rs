@@ -123,7 +123,8 @@ struct PayerArgs {
     /// Bytes to accept after a crash although own counts don't confirm them
     #[arg(long, value_name = "BYTES", default_value_t = PayerConfig::CRASH_ALLOWANCE_BYTES)]
     payer_crash_allowance: u64,
-    /// File with the bytes that were sold as blind tokens: sign for so many without having seen them
+    /// File with the bytes that were sold as blind tokens: sign for so many without having seen
+    /// them
     #[arg(long, value_name = "FILE", requires = "payer_key")]
     payer_sold: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
 //! Blind tokens: verified and spent by a thread of their own, so that neither a signature check nor
-//! a sync to disk is in anybody's way. What came while the last sync ran is spent with the next one.
+//! a sync to disk is in anybody's way. What came while the last sync ran is spent with the next
+//! one.
 
 mod judge;
 
@@ -19,8 +20,8 @@ use crate::failure::Failure;
 use crate::worker::Peers;
 use judge::{Judge, Verdict};
 
-/// Tokens that wait. With a thousand syncs per second and 256 in each, none waits for long; beyond it
-/// they are refused as "not now".
+/// Tokens that wait. With a thousand syncs per second and 256 in each, none waits for long; beyond
+/// it they are refused as "not now".
 const QUEUE: usize = 4_096;
 
 /// Tokens spent with one sync.

@@ -11,9 +11,9 @@
 //! reached the receiver, what was delivered.
 //!
 //! It has caught what it is for. With a journal that acks before its fsync, 200 runs lose 2.2
-//! million units beyond the window and payers hold acks for vouchers that are gone; with a book that
-//! adds a tunnel's cumulative count as if it were new, payers are asked for bytes that they never
-//! got, in nearly every run.
+//! million units beyond the window and payers hold acks for vouchers that are gone; with a book
+//! that adds a tunnel's cumulative count as if it were new, payers are asked for bytes that they
+//! never got, in nearly every run.
 //!
 //! `tolerance.unsigned_permille` is 0 here: what a payer may leave unsigned by that key is lost on
 //! top of the window, by the operator's own choice.

@@ -1,5 +1,5 @@
-//! Whether a token is good, apart from whether it was spent. The cheap questions come first, so that
-//! junk costs no signature check unless it is made for this exit and epoch.
+//! Whether a token is good, apart from whether it was spent. The cheap questions come first, so
+//! that junk costs no signature check unless it is made for this exit and epoch.
 
 use weir_blind::{
     Binding, Epoch, Epochs, ExitId, IssuerKey, Nullifier, parse_token, write_challenge,

@@ -117,8 +117,8 @@ impl Bond {
     /// before none are needed, and what the bond was short of is paid.
     ///
     /// # Errors
-    /// What the contract would refuse, with the reason: see [`Verdict::credit`]; a period that runs;
-    /// another verdict on it; [`Error::Rpc`].
+    /// What the contract would refuse, with the reason: see [`Verdict::credit`]; a period that
+    /// runs; another verdict on it; [`Error::Rpc`].
     pub async fn apply_credit(
         &self,
         wallet: &Wallet,
