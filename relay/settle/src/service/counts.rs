@@ -34,10 +34,11 @@ impl Counts {
     pub(super) fn push(&mut self, at_ms: u64, up_bytes: u64, down_bytes: u64) {
         // The first point stays what it is: nothing is known of the time before it.
         let others = self.points.len() > 1;
+        let step = |at_ms: u64| at_ms / self.step_ms;
         match self.points.back_mut() {
             // A record of another tunnel may be of an earlier moment: the totals count from the
             // latest.
-            Some(last) if others && at_ms < last.0 + self.step_ms => {
+            Some(last) if others && step(at_ms) <= step(last.0) => {
                 *last = (last.0.max(at_ms), up_bytes, down_bytes);
             }
             Some(last) => {

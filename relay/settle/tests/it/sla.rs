@@ -137,6 +137,8 @@ async fn a_breach_ends_in_a_credit_to_the_unit() {
         let token = address(chain.token);
         anvil.rpc.view(token, IERC20::balanceOfCall { owner }).await.unwrap()
     };
+    // Transactions are tried on the newest block first, whose time is that of the last one here.
+    anvil.call("evm_mine", serde_json::json!([])).await;
     let before = held().await;
     let credited = submit().unwrap();
     assert_eq!((&credited["credit"], &credited["paid"]), (&"250000".into(), &"250000".into()));
