@@ -1,5 +1,5 @@
 //! The link to the settlement sidecar, seen from its other end: records form a chain without gaps
-//! over reconnects, and credit stops and releases a payer.
+//! over reconnects, and credit stops and releases a payer, whatever dies.
 
 #[expect(dead_code, reason = "these tests need one tunnel")]
 mod lab;
@@ -7,6 +7,7 @@ mod lab;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use lab::socks::connect;
 use lab::target::tcp_echo;
@@ -72,16 +73,20 @@ impl Sidecar {
 }
 
 fn start(dir: &Path) -> (Relay, UnixListener) {
+    start_with(dir, 1)
+}
+
+fn start_with(dir: &Path, workers: u16) -> (Relay, UnixListener) {
     let socket = dir.join("settle.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let hash = lab::sha256_hex("payer-token");
     let extra = format!(
-        "[settle]\nsocket = \"{}\"\nexit_id = \"{EXIT}\"\nwindow = \"1 MiB\"\n\
+        "[settle]\nsocket = \"{}\"\nexit_id = \"{EXIT}\"\nwindow = \"1 MiB\"\ngrace_s = 1\n\
          [[grant]]\nname = \"payer\"\ntoken_sha256 = \"{hash}\"\nchannel = \"{CHANNEL}\"\n\
          lane = {LANE}\n",
         socket.display()
     );
-    (Relay::start(1, &extra), listener)
+    (Relay::start(workers, &extra), listener)
 }
 
 #[test]
@@ -185,11 +190,127 @@ fn a_payer_gets_nothing_while_no_sidecar_answers() {
     assert_eq!(relay.status()["grants"][1]["limit_bytes"], 0);
     let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
     if let Ok(mut stream) = connect(client.socks, tcp_echo("127.0.0.1")) {
-        stream.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         stream.write_all(b"anything").unwrap();
         assert!(
             stream.read(&mut [0; 8]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
         );
     }
     assert_eq!(relay.status()["totals"]["tcp"]["a"]["up"]["forwarded"]["bytes"], 0);
+}
+
+const WINDOW: u64 = 1 << 20;
+
+/// Of the grant that is paid for.
+fn payer(relay: &Relay, field: &str) -> u64 {
+    relay.status()["grants"][1][field].as_u64().unwrap()
+}
+
+fn holds(what: &str, time: Duration, check: impl Fn() -> bool) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        assert!(check(), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_payer_that_never_signs_gets_one_window_over_all_lives_of_a_killed_relay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut relay, listener) = start(dir.path());
+    let mut sidecar = Sidecar::accept(&listener, &mut None);
+    sidecar.credit(0, 0);
+    let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
+    let mut stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
+    let sender = std::thread::spawn(move || stream.write_all(&vec![7; 8 << 20]).is_ok());
+    wait_for("the payer to be stopped", || (payer(&relay, "used_bytes") >= WINDOW).then_some(()));
+    // Nothing of it ever reaches the journal, in none of these lives.
+    for _ in 0..3 {
+        relay.signal(Signal::KILL);
+        relay.wait_exit();
+        drop(sidecar);
+        relay.restart();
+        sidecar = Sidecar::accept(&listener, &mut None);
+        sidecar.credit(0, 0);
+        holds("no new window", Duration::from_millis(500), || payer(&relay, "limit_bytes") == 0);
+    }
+    // The sidecar counts it: acknowledged first, then said.
+    drop(sidecar);
+    let mut chain = None;
+    let mut sidecar = Sidecar::accept(&listener, &mut chain);
+    let mut chain = chain.unwrap();
+    sidecar.credit(0, 0);
+    let record = sidecar.record(&mut chain);
+    let used = record.up.forwarded.bytes + record.down.forwarded.bytes;
+    assert!(used >= WINDOW && record.is_final, "{record:?}");
+    sidecar.send(&Frame::RecordAck { next_seq: chain.next_seq() });
+    holds("the news are to come", Duration::from_millis(500), || payer(&relay, "limit_bytes") == 0);
+    sidecar.credit(used, 0);
+    holds("all is used", Duration::from_millis(2_500), || payer(&relay, "limit_bytes") == 0);
+    sidecar.credit(used, used);
+    wait_for("what was signed to open the window", || {
+        (payer(&relay, "limit_bytes") == WINDOW).then_some(())
+    });
+    assert_eq!(payer(&relay, "used_bytes"), 0, "nothing but the first life served");
+    drop(client);
+    sender.join().unwrap();
+}
+
+#[test]
+fn many_short_sessions_share_one_window() {
+    const SESSIONS: usize = 10;
+    const CARRIED: usize = 16 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let (relay, listener) = start_with(dir.path(), 2);
+    let mut sidecar = Sidecar::accept(&listener, &mut None);
+    sidecar.credit(0, 0);
+    wait_for("the credit", || (payer(&relay, "limit_bytes") == WINDOW).then_some(()));
+    let target = tcp_echo("127.0.0.1");
+    let session = || {
+        // Once the window is used up, a tunnel is refused or pauses.
+        let Ok(client) = relay.client_at("127.0.0.1", 1, "payer-token") else { return };
+        for _ in 0..10 {
+            let Ok(mut stream) = connect(client.socks, target) else { return };
+            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            let sent = stream.write_all(&[7; CARRIED]);
+            if sent.and_then(|()| stream.read_exact(&mut [0; CARRIED])).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..SESSIONS {
+            scope.spawn(session);
+        }
+    });
+    // Each session has one tunnel at a time, and no tunnel carries more than this.
+    let over = (SESSIONS * 2 * CARRIED) as u64;
+    let used = payer(&relay, "used_bytes");
+    assert!((WINDOW..=WINDOW + over).contains(&used), "{used}");
+}
+
+#[test]
+fn credit_ends_with_the_time_of_grace_and_comes_back_with_the_sidecar() {
+    let dir = tempfile::tempdir().unwrap();
+    let (relay, listener) = start(dir.path());
+    let mut sidecar = Sidecar::accept(&listener, &mut None);
+    sidecar.credit(0, 0);
+    let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
+    let mut stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut echo = || {
+        let sent = stream.write_all(b"12345678");
+        sent.and_then(|()| stream.read_exact(&mut [0; 8])).is_ok()
+    };
+    assert!(echo());
+    std::fs::remove_file(dir.path().join("settle.sock")).unwrap();
+    drop((sidecar, listener));
+    assert!(echo(), "service goes on in the time of grace");
+    wait_for("the time of grace to end", || (payer(&relay, "limit_bytes") == 0).then_some(()));
+    assert!(!echo(), "served beyond the time of grace");
+    let listener = UnixListener::bind(dir.path().join("settle.sock")).unwrap();
+    let mut sidecar = Sidecar::accept(&listener, &mut None);
+    // What waited may come at once; the credit is what was there before.
+    sidecar.credit(16, 0);
+    wait_for("service to resume", || echo().then_some(()));
 }

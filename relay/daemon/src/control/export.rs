@@ -211,6 +211,19 @@ impl Export {
         self.acked.clone()
     }
 
+    /// Bytes per lane of tunnels that dead processes left, whose last values the journal is not
+    /// known to hold.
+    pub(crate) fn inherited_unacked(&self) -> HashMap<Lane, u64> {
+        let mut unacked = HashMap::new();
+        for tunnel in self.tunnels.values() {
+            if let Place::Recovered { .. } = tunnel.place {
+                *unacked.entry((tunnel.entry.channel, tunnel.entry.lane)).or_default() +=
+                    billable(&tunnel.counters);
+            }
+        }
+        unacked
+    }
+
     /// Everything since this process started, open and closed tunnels together.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = self.gone.clone();

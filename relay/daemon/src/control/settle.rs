@@ -180,7 +180,8 @@ impl Link {
             }
             Frame::Ask(ask) => self.resources.set_ask(ask),
             Frame::Credit(state) => {
-                self.credit.learned(state);
+                let acked = self.export().acked_bytes();
+                self.credit.learned(state, &acked);
                 self.apply_credit();
             }
             Frame::VoucherAck(ack) => {
@@ -215,9 +216,10 @@ impl Link {
         }
     }
 
-    fn apply_credit(&self) {
-        let acked = self.export().acked_bytes();
-        if self.credit.apply(&self.accounts, &acked, Instant::now()) {
+    fn apply_credit(&mut self) {
+        let (inherited, now) = (self.export().inherited_unacked(), Instant::now());
+        self.credit.inherited(&inherited, now);
+        if self.credit.apply(&self.accounts, now) {
             self.peers.credit_changed();
         }
     }
