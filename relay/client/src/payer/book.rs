@@ -152,15 +152,20 @@ impl Book {
 
     /// Own cumulative counts.
     pub(crate) fn own(&self, since_start: (u64, u64)) -> (u64, u64) {
-        (self.base.0 + since_start.0, self.base.1 + since_start.1)
+        // What a recovered signature stands for is up to the relay's ask, and may be near the end.
+        (self.base.0.saturating_add(since_start.0), self.base.1.saturating_add(since_start.1))
     }
 
     pub(crate) fn last(&self) -> Option<&Paid> {
         self.last.as_ref()
     }
 
+    /// Bytes that were paid stay paid. The same amount can be asked for fewer bytes at a higher
+    /// price, after a refusal or a restored backup; taken at its word, it would bill the rest again.
     pub(crate) fn record(&mut self, paid: Paid) {
-        self.last = Some(paid);
+        let before = self.last.map_or((0, 0), |last| last.bytes);
+        let bytes = (paid.bytes.0.max(before.0), paid.bytes.1.max(before.1));
+        self.last = Some(Paid { bytes, ..paid });
     }
 
     pub(crate) fn accepted(&mut self, seq: u64) {
@@ -304,7 +309,7 @@ impl Book {
         if held.voucher.amount > known {
             let bytes = paid_bytes(ask, since_start, held.voucher.amount);
             self.base = (self.base.0.max(bytes.0), self.base.1.max(bytes.1));
-            self.last = Some(Paid { signed: held, bytes, accepted: true });
+            self.record(Paid { signed: held, bytes, accepted: true });
             // On which day it was signed is lost with the state.
             self.day.before = self.day.before.saturating_add(held.voucher.amount - known);
         }

@@ -256,6 +256,51 @@ fn a_price_that_rises_below_the_ceiling_is_not_paid_for_bytes_already_paid() {
 }
 
 #[test]
+fn a_refused_voucher_is_not_traded_for_fewer_bytes_at_a_higher_price() {
+    let mut book = book();
+    let cheap = priced(1, 1000 * GIB, 0);
+    let bytes = (1000 * GIB, 0);
+    book.record(Paid { signed: signed(&cheap, 1000 * GIB, 0), bytes, accepted: false });
+    book.rejected(1);
+    // The same 1,000 units, now for one GiB.
+    let dear = Ask { usage_head: Digest([8; 32]), ..priced(1000, GIB, 0) };
+    let now = Instant::now();
+    let Ok(Decision::Sign { voucher, bytes }) = book.consider(&dear, (1000 * GIB, 0), now) else {
+        panic!("the amount is what was signed before");
+    };
+    let signed = voucher.sign(&terms().domain, &key());
+    book.record(Paid { signed, bytes, accepted: true });
+    let again = Ask { seq: 2, last: Some(signed), ..priced(1000, 1000 * GIB, 0) };
+    let objection = book.consider(&again, (1000 * GIB, 0), now).unwrap_err();
+    assert!(matches!(objection, Objection::Rebilled { worth: 0, .. }), "{objection}");
+}
+
+#[test]
+fn a_restored_backup_is_not_talked_out_of_the_bytes_it_knows_it_paid() {
+    let mut book = Book::new(terms(), &state(1000 * GIB, 0, true), 0);
+    let old = signed(&priced(1, 1000 * GIB, 0), 1000 * GIB, 0);
+    book.record(Paid { signed: old, bytes: (1000 * GIB, 0), accepted: true });
+    // Signed after the backup was made; the relay shows it beside no bytes at all.
+    let newer = signed(&Ask { seq: 2, ..priced(1, 1010 * GIB, 0) }, 1010 * GIB, 0);
+    let hidden = Ask { seq: 3, last: Some(newer), ..priced(1, 0, 0) };
+    assert_eq!(book.consider(&hidden, (0, 0), Instant::now()), Ok(Decision::Nothing));
+    assert_eq!(book.last().map(|last| last.bytes), Some((1000 * GIB, 0)));
+    let dear = Ask { seq: 3, last: Some(newer), ..priced(1000, 1000 * GIB, 0) };
+    let objection = book.consider(&dear, (0, 0), Instant::now()).unwrap_err();
+    assert!(matches!(objection, Objection::Rebilled { worth: 0, .. }), "{objection}");
+}
+
+#[test]
+fn counts_near_the_end_of_their_range_do_not_wrap() {
+    let paid = signed(&ask(GIB, 0), GIB, 0);
+    let mut book = Book::new(terms(), &State::default(), 0);
+    // Bytes that cost nothing: what was signed stands for any number of them.
+    let free = Ask { seq: 2, last: Some(paid), ..priced(0, u64::MAX, 0) };
+    assert_eq!(book.consider(&free, (0, 0), Instant::now()), Ok(Decision::Nothing));
+    assert_eq!(book.own((5, 0)), (u64::MAX, 0));
+}
+
+#[test]
 fn a_payer_without_state_is_not_talked_into_more_bytes_by_a_low_price() {
     // 1,000 units were signed for one GiB. At a price of 1 they would stand for 1,000 GiB.
     let paid = signed(&ask(GIB, 0), GIB, 0);
