@@ -14,8 +14,9 @@ use weir_usage::merkle::{self, Anchor, Leaf, Node, Proof};
 use weir_usage::{Digest, Keccak};
 
 use crate::agreement::{read_json, write_new};
+use crate::chain::Past;
 use crate::error::Error;
-use crate::journal::entry::{AnchorLeaves, Item, text};
+use crate::journal::entry::{Action, AnchorLeaves, Item, OutboxStep, Step, text};
 use crate::journal::{Header, scan};
 use crate::storage::Storage;
 
@@ -92,6 +93,28 @@ pub fn find<S: Storage>(storage: &S, epoch: u64) -> Result<(Header, AnchorLeaves
         Ok(())
     })?;
     found.ok_or_else(|| Error::Audit(format!("the journal has no anchor of epoch {epoch}")))
+}
+
+/// Whether exactly this anchor is final on chain, by the journal. What is only planned must not be
+/// signed for: after a lost journal the same epoch could be anchored with other values, and an honest
+/// operator would contradict himself.
+///
+/// # Errors
+/// Those of reading the journal.
+pub fn is_final<S: Storage>(storage: &S, anchor: &AnchorLeaves) -> Result<bool, Error> {
+    let AnchorLeaves { epoch, root, total, .. } = *anchor;
+    let (mut past, mut found) = (Past::default(), false);
+    scan(storage, |_, offset, entry| {
+        past.replay(offset, &entry)?;
+        if let Item::Outbox(OutboxStep { intent, step: Step::Final { success: true, .. } }) =
+            entry.item
+        {
+            let action = past.outbox.get(intent).map(|intent| &intent.action);
+            found |= action == Some(&Action::Anchor { epoch, root, total });
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// The leaf at `index`, with its proof.

@@ -3,10 +3,12 @@
 mod load;
 mod reader;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::chain::rpc::without_credentials;
 use crate::keys::Secret;
 
 pub use load::parse;
@@ -46,8 +48,9 @@ pub struct Config {
     pub services: Vec<ServiceConfig>,
 }
 
-/// The chain, its contracts and the key that pays for gas.
-#[derive(Debug, Clone, PartialEq)]
+/// The chain, its contracts and the key that pays for gas. `Debug` shows endpoints without their
+/// credentials.
+#[derive(Clone, PartialEq)]
 pub struct ChainConfig {
     /// JSON-RPC over HTTP(S); at least one. Several check each other.
     pub rpc: Vec<String>,
@@ -77,6 +80,19 @@ pub struct ChainConfig {
     pub low_balance_wei: u128,
     /// The same in days that it lasts.
     pub low_balance_days: u64,
+}
+
+impl fmt::Debug for ChainConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rpc: Vec<String> = self.rpc.iter().map(|url| without_credentials(url)).collect();
+        f.debug_struct("ChainConfig")
+            .field("rpc", &rpc)
+            .field("quorum", &self.quorum)
+            .field("domain", &self.domain)
+            .field("anchor", &self.anchor)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A key: 64 hexadecimal digits, or a keystore v3 and its password.

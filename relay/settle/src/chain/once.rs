@@ -9,12 +9,16 @@ use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::rpc::types::TransactionReceipt;
 
-use super::rpc::{self, Rpc, Sent};
+use super::rpc::{self, Fees, Rpc, Sent};
 use crate::error::Error;
 use crate::keys::Wallet;
 
 /// Between two looks for a receipt.
 const POLL: Duration = Duration::from_millis(200);
+
+/// More than any chain of value ever asked for long: 5,000 gwei. The sidecar has the configuration's
+/// ceiling; here an endpoint that lies would otherwise have the wallet given away as a tip.
+const MAX_FEE_WEI: u128 = 5_000_000_000_000;
 
 /// Waits until no transaction of the key is under way: one of an earlier command that was killed,
 /// say. What is read from the chain after this includes all that the key has done.
@@ -81,6 +85,15 @@ pub async fn pay(
             other => other,
         })?;
     let fees = rpc.fees().await?;
+    if fees.now() > MAX_FEE_WEI {
+        return Err(fail(format!(
+            "{} asks for {} wei per gas, more than the {MAX_FEE_WEI} that are ever paid; nothing was \
+             sent: try later, or ask another endpoint",
+            rpc.shown(),
+            fees.now()
+        )));
+    }
+    let fees = Fees { max_fee: fees.max_fee.min(MAX_FEE_WEI), tip: fees.tip };
     let tx = TxEip1559 {
         chain_id: rpc.chain_id().await?,
         nonce: rpc.nonce(wallet.address(), BlockNumberOrTag::Pending).await?,
@@ -93,20 +106,29 @@ pub async fn pay(
         input,
     };
     let signed = wallet.sign(tx)?;
-    if let Sent::Refused(reason) = rpc.send_raw(&signed.raw).await? {
-        return Err(fail(reason));
+    match rpc.send_raw(&signed.raw).await {
+        Ok(Sent::Taken) => {}
+        Ok(Sent::Refused(reason)) => return Err(fail(reason)),
+        // It may have arrived, with only the answer lost.
+        Err(e) => {
+            return Err(fail(format!(
+                "{e}; transaction {} may be under way all the same, look for it before trying again",
+                signed.hash
+            )));
+        }
     }
     let deadline = Instant::now() + patience;
     loop {
-        if let Some(receipt) = rpc.receipt(B256::from(signed.hash.0)).await? {
-            if receipt.status() {
-                return Ok(receipt);
-            }
-            return Err(fail(format!("transaction {} reverted", signed.hash)));
-        }
+        // It is sent: an endpoint that fails now and then must not end this without the hash.
+        let trouble = match rpc.receipt(B256::from(signed.hash.0)).await {
+            Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
+            Ok(Some(_)) => return Err(fail(format!("transaction {} reverted", signed.hash))),
+            Ok(None) => String::new(),
+            Err(e) => format!(" ({e})"),
+        };
         if Instant::now() >= deadline {
             return Err(fail(format!(
-                "transaction {} isn't mined after {} s; look for it before trying again",
+                "transaction {} isn't seen mined after {} s{trouble}; look for it before trying again",
                 signed.hash,
                 patience.as_secs()
             )));

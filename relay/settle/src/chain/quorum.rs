@@ -197,16 +197,17 @@ impl Quorum {
     /// # Errors
     /// As [`view`](Self::view).
     pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
-        let answers = self.ask(move |rpc| async move { rpc.receipt(hash).await }).await;
-        let newest = answers.values().filter_map(|r| r.as_ref()?.block_number).max();
-        let has_it = |index: usize, receipt: &Option<TransactionReceipt>| {
-            receipt.is_some() || self.endpoints[index].head() >= newest
-        };
-        let answers = answers.only(has_it);
-        let call = "eth_getTransactionReceipt";
-        let receipt = self.agree(call, &hash.to_string(), answers, same_receipt)?;
         let block = self.block.load(Ordering::Relaxed);
-        Ok(receipt.filter(|r| r.block_number.is_some_and(|mined| mined <= block)))
+        let ask = move |rpc: Rpc| async move {
+            // Mined later than that is not mined yet; or a number that somebody made up.
+            let then = |r: &TransactionReceipt| r.block_number.is_some_and(|mined| mined <= block);
+            Ok(rpc.receipt(hash).await?.filter(then))
+        };
+        let has_it = |index: usize, receipt: &Option<TransactionReceipt>| {
+            receipt.is_some() || self.endpoints[index].head() >= Some(block)
+        };
+        let answers = self.ask(ask).await.only(has_it);
+        self.agree("eth_getTransactionReceipt", &hash.to_string(), answers, same_receipt)
     }
 
     /// `eth_estimateGas`: the highest estimate, if they are near each other.
@@ -241,7 +242,8 @@ impl Quorum {
         }
     }
 
-    /// What to offer now: by the base fee that they agree on, and the lowest tip.
+    /// What to offer now: by the base fee that they agree on, and the middle of the tips, which a
+    /// minority can push neither down, where nobody mines it, nor up.
     ///
     /// # Errors
     /// As [`view`](Self::view).
@@ -250,7 +252,7 @@ impl Quorum {
         let answers = self.ask(move |rpc| async move { rpc.base_fee(block).await }).await;
         let base = self.agree("eth_getBlockByNumber", "the base fee", answers, PartialEq::eq)?;
         let tips = self.ask(|rpc| async move { rpc.tip().await }).await;
-        let tip = self.taken("eth_maxPriorityFeePerGas", tips.least(1))?;
+        let tip = self.taken("eth_maxPriorityFeePerGas", tips.middle())?;
         Ok(Fees::over(base, tip))
     }
 

@@ -362,7 +362,7 @@ pub fn request(from: Address, to: Option<Address>, input: Bytes) -> TransactionR
 }
 
 /// Providers put API keys into the path, the query or the user part of the URL.
-fn without_credentials(url: &str) -> String {
+pub(crate) fn without_credentials(url: &str) -> String {
     match url.parse::<reqwest::Url>() {
         Ok(url) => {
             let port = url.port().map_or(String::new(), |p| format!(":{p}"));

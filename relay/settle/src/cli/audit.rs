@@ -246,6 +246,13 @@ fn commit(command: &Commit) -> Result<ExitCode> {
     let config = load(&command.config.file)?;
     let storage = ReadOnly::open(&config.journal)?;
     let (header, anchor) = audit::find(&storage, command.epoch)?;
+    if command.bond.is_some() && !audit::is_final(&storage, &anchor)? {
+        bail!(
+            "audit: the anchor of epoch {} isn't final on chain, and what may still change isn't \
+             signed; look at `weir-settle status`, or leave out --bond",
+            anchor.epoch
+        );
+    }
     let (list, owns) = Hidden::make(&header, &anchor)?;
     let file = |name: &str| -> PathBuf { Path::new(&command.out).join(name) };
     list.write(&file("sum.json"))?;

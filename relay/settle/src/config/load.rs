@@ -186,7 +186,9 @@ fn read_rpc(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Vec<String>
     }
     for (index, url) in rpc.iter().enumerate() {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            p.add(s.span_of("rpc"), format!("`rpc` is \"{url}\""), "http:// or https://");
+            // Not the URL itself: it may hold an API key, and this goes to the log.
+            let message = format!("`rpc` number {} is no HTTP URL", index + 1);
+            p.add(s.span_of("rpc"), message, "http:// or https://");
         }
         if rpc[..index].contains(url) {
             let hint = "an endpoint can't check itself";

@@ -10,7 +10,9 @@ use weir_settle::audit::{COUNT_MAX, Hidden, Own, Shown, picks};
 use weir_settle::chain::challenge::Challenges;
 use weir_settle::chain::contracts::{IUsageAnchor, address};
 use weir_settle::chain::once;
-use weir_settle::journal::entry::{AnchorLeaf, AnchorLeaves, Entry, Item};
+use weir_settle::journal::entry::{
+    Action, AnchorLeaf, AnchorLeaves, Entry, Item, OutboxStep, Step,
+};
 use weir_settle::journal::{Header, Journal};
 use weir_settle::storage::FileStorage;
 use weir_usage::merkle::{self, Anchor, Leaf};
@@ -123,6 +125,30 @@ async fn anchored(anvil: &Anvil, contract: Address, epoch: &AnchorLeaves) {
     once::send(&anvil.rpc, &anvil.exit_wallet(), "anchoring", to, input, patience).await.unwrap();
 }
 
+/// What the sidecar journals of the anchor's way.
+fn journal_final(anvil: &Anvil, of: &AnchorLeaves) {
+    let storage = FileStorage::open(&anvil.path("journal")).unwrap();
+    let mut journal = Journal::open(storage, header(), |_, _, _| Ok(())).unwrap();
+    let hash = Digest([1; 32]);
+    let (epoch, root, total) = (of.epoch, of.root, of.total);
+    let (raw, claimed) = ("0x".into(), Vec::new());
+    for step in [
+        Step::Planned { action: Action::Anchor { epoch, root, total } },
+        Step::Signed { nonce: 0, hash, raw, max_fee_per_gas: 1 },
+        Step::Final {
+            hash,
+            block: 1,
+            success: true,
+            gas_used: 1,
+            gas_price: 1,
+            claimed,
+            settled: 0,
+        },
+    ] {
+        journal.append(&[Entry::now(Item::Outbox(OutboxStep { intent: 1, step }))]).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_challenge_on_chain_is_answered_from_the_journal() {
     let Some(anvil) = Anvil::start(&[]).await else { return };
@@ -208,7 +234,12 @@ async fn files_of_leaves_and_sums_go_from_operator_to_verifier() {
     let key = anvil.key_file("usage.key", &"07".repeat(32)).display().to_string();
     let bond = Address([0xb0; 20]).to_string();
     let make = ["audit", "commit", "-c", &config, "--epoch", "7", "--out", &hidden];
-    weir_settle(&[&make[..], &["--usage-key-file", &key, "--bond", &bond]].concat()).unwrap();
+    let make = || weir_settle(&[&make[..], &["--usage-key-file", &key, "--bond", &bond]].concat());
+    // Planned, and after a lost journal perhaps planned otherwise: not signed, and nothing written.
+    assert!(make().unwrap_err().contains("isn't final on chain"));
+    assert_eq!(std::fs::read_dir(&hidden).unwrap().count(), 0);
+    journal_final(&anvil, &epoch);
+    make().unwrap();
     let sum = format!("{hidden}/sum.json");
     let own = format!("{hidden}/own-{}-0.json", epoch.leaves[3].channel);
     let verify = |total: &str, own: &str| {

@@ -1,9 +1,13 @@
 //! Several endpoints, of which one hangs, lags or lies: nothing is done on its word.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use alloy::primitives::Bytes;
 use serde_json::{Value, json};
+use weir_settle::chain::once;
 use weir_settle::chain::quorum::EndpointView;
+use weir_settle::chain::rpc::Rpc;
 use weir_settle::config::Config;
 use weir_settle::sidecar::Running;
 use weir_settle::storage::FileStorage;
@@ -135,6 +139,76 @@ async fn a_block_from_the_future_moves_nobody() {
     assert!(view.block < 100 && scene.endpoint(0).behind > 1_000_000, "{view:?}");
     settle.abort();
     scene.running.stop().await.unwrap();
+}
+
+/// What waits for a block must go on: be sent again, and offered for more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_from_the_future_holds_nobody_up() {
+    let Some(scene) = scene(2, "stuck_after_s = 1").await else { return };
+    let block = scene.anvil.call("eth_getBlockByNumber", json!(["0x1", false])).await;
+    let hash = block["transactions"][0].clone();
+    let mut forged = scene.anvil.call("eth_getTransactionReceipt", json!([hash])).await;
+    forged["blockNumber"] = json!("0xffffff");
+    scene.proxy.behave(move |method, _, mut answer| {
+        if method == "eth_getTransactionReceipt" {
+            answer["result"] = forged.clone();
+        }
+        Reply::Answer(answer)
+    });
+    scene.anvil.call("evm_setAutomine", json!([false])).await;
+    scene.use_and_pay(1000).await;
+    let driver = scene.running.sidecar.driver.clone();
+    let settle = tokio::spawn(async move { driver.settle_now().await });
+    eventually("it pays more", LONG, async || {
+        let view = scene.running.sidecar.driver.view();
+        view.open.iter().any(|i| i.transactions.len() > 1).then_some(())
+    })
+    .await;
+    scene.anvil.call("evm_setAutomine", json!([true])).await;
+    scene.anvil.call("evm_mine", json!([])).await;
+    let report = tokio::time::timeout(LONG, settle).await.unwrap().unwrap().unwrap();
+    assert_eq!((report.claimed, report.settled, report.problems.len()), (1000, 1000, 0));
+    scene.running.stop().await.unwrap();
+}
+
+/// Nothing but the endpoint says what a command should offer: a tip can give the wallet away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_does_not_offer_what_no_chain_asks_for() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let proxy = Proxy::to(anvil.port()).await;
+    let rpc = Rpc::new(&proxy.url(), LONG, LONG).unwrap();
+    let wallet = anvil.exit_wallet();
+    let send = async || {
+        let to = Some(wallet.address());
+        once::send(&rpc, &wallet, "sending", to, Bytes::new(), LONG).await
+    };
+    proxy.behave(|method, _, mut answer| {
+        if method == "eth_maxPriorityFeePerGas" {
+            answer["result"] = json!("0xde0b6b3a7640000");
+        }
+        Reply::Answer(answer)
+    });
+    let error = send().await.unwrap_err().to_string();
+    assert!(error.contains("nothing was sent") && error.contains("127.0.0.1"), "{error}");
+    assert_eq!(proxy.asked("eth_sendRawTransaction"), 0);
+
+    // What was sent is waited for, although the endpoint fails; and named, if its answer is lost.
+    let failures = AtomicU64::new(0);
+    proxy.behave(move |method, _, answer| {
+        let is_first = || failures.fetch_add(1, Ordering::Relaxed) == 0;
+        if method == "eth_getTransactionReceipt" && is_first() {
+            let error = json!({ "code": -32000, "message": "busy" });
+            return Reply::Answer(json!({ "jsonrpc": "2.0", "id": answer["id"], "error": error }));
+        }
+        Reply::Answer(answer)
+    });
+    assert!(send().await.unwrap().status());
+    proxy.behave(|method, _, answer| match method {
+        "eth_sendRawTransaction" => Reply::Answer(json!("lost")),
+        _ => Reply::Answer(answer),
+    });
+    let error = send().await.unwrap_err().to_string();
+    assert!(error.contains("look for it before trying again"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,6 +99,26 @@ impl<T> Answers<T> {
         }
     }
 
+    /// The middle value; the lower of two.
+    pub(super) fn middle(self) -> Outcome<T>
+    where
+        T: Ord,
+    {
+        let mut trouble = None;
+        let mut values = Vec::new();
+        for (_, answer) in self.0 {
+            match answer {
+                Ok(value) => values.push(value),
+                Err(e) => drop(trouble.get_or_insert(e)),
+            }
+        }
+        values.sort_unstable();
+        match values.len() {
+            0 => Outcome::TooFew(0, trouble),
+            some => Outcome::Agreed(values.swap_remove((some - 1) / 2)),
+        }
+    }
+
     /// The first answer that is one.
     pub(super) fn first(self) -> Outcome<T> {
         let mut trouble = None;
@@ -125,6 +145,23 @@ mod tests {
             _ => None,
         };
         (agreed, vote.dissent)
+    }
+
+    #[test]
+    fn a_minority_moves_no_middle() {
+        let middle = |values: &[Option<u64>]| {
+            let answer = |v: &Option<u64>| v.ok_or(Error::Stopping);
+            let answers = Answers::new(values.iter().map(answer).enumerate().collect());
+            match answers.middle() {
+                Outcome::Agreed(value) => Some(value),
+                _ => None,
+            }
+        };
+        assert_eq!(middle(&[Some(5), Some(0), Some(6)]), Some(5));
+        assert_eq!(middle(&[Some(5), Some(u64::MAX), Some(4)]), Some(5));
+        assert_eq!(middle(&[Some(9), Some(2)]), Some(2), "the lower of two");
+        assert_eq!(middle(&[None, Some(3), None]), Some(3));
+        assert_eq!(middle(&[None]), None);
     }
 
     #[test]
