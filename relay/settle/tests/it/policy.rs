@@ -77,8 +77,8 @@ fn claims(view: &ChainView) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_waits_until_gas_is_below_the_ceiling_again() {
     let Some(scene) = scene("", |c| c.policy.claim_threshold = 1000).await else { return };
-    let running = scene.start().await;
     scene.gas_costs(500).await;
+    let running = scene.start().await;
     drop(use_and_pay(&scene.config, 1, scene.channel, 1000).await);
     let nonce = scene.anvil.exit_nonce().await;
     let waiting = seen(&running, "it waits", |view| waits(view, "claim", "expensive")).await;
@@ -127,8 +127,9 @@ async fn what_is_worth_less_than_its_gas_waits() {
     else {
         return;
     };
-    let running = scene.start().await;
+    // Before the first look: a voucher could arrive before the second.
     scene.gas_costs(4).await;
+    let running = scene.start().await;
     let mut relay = use_and_pay(&scene.config, 1, scene.channel, 1000).await;
     let waiting = seen(&running, "it waits", |view| waits(view, "claim", "uneconomic")).await;
     assert!(waiting.words.contains("1000 units are worth 100000000000000 wei"), "{waiting:?}");
