@@ -96,8 +96,8 @@ pub fn find<S: Storage>(storage: &S, epoch: u64) -> Result<(Header, AnchorLeaves
 }
 
 /// Whether exactly this anchor is final on chain, by the journal. What is only planned must not be
-/// signed for: after a lost journal the same epoch could be anchored with other values, and an honest
-/// operator would contradict himself.
+/// signed for: after a lost journal the same epoch could be anchored with other values, and an
+/// honest operator would contradict himself.
 ///
 /// # Errors
 /// Those of reading the journal.

@@ -161,7 +161,8 @@ impl Book {
     }
 
     /// Bytes that were paid stay paid. The same amount can be asked for fewer bytes at a higher
-    /// price, after a refusal or a restored backup; taken at its word, it would bill the rest again.
+    /// price, after a refusal or a restored backup; taken at its word, it would bill the rest
+    /// again.
     pub(crate) fn record(&mut self, paid: Paid) {
         let before = self.last.map_or((0, 0), |last| last.bytes);
         let bytes = (paid.bytes.0.max(before.0), paid.bytes.1.max(before.1));

@@ -16,8 +16,9 @@ use crate::keys::Wallet;
 /// Between two looks for a receipt.
 const POLL: Duration = Duration::from_millis(200);
 
-/// More than any chain of value ever asked for long: 5,000 gwei. The sidecar has the configuration's
-/// ceiling; here an endpoint that lies would otherwise have the wallet given away as a tip.
+/// More than any chain of value ever asked for long: 5,000 gwei. The sidecar has the
+/// configuration's ceiling; here an endpoint that lies would otherwise have the wallet given away
+/// as a tip.
 const MAX_FEE_WEI: u128 = 5_000_000_000_000;
 
 /// Waits until no transaction of the key is under way: one of an earlier command that was killed,
