@@ -75,12 +75,12 @@ pub struct At {
 }
 
 /// Every subject of the bench itself, the relay first.
-pub const SUBJECTS: [&str; 8] =
-    ["weir", "noxdp", "poll", "uring", "xsk", "direct", "floor", "plain"];
-/// `noxdp` only where the difference is looked at, because a plan has a time budget.
+pub const SUBJECTS: [&str; 9] =
+    ["weir", "noxdp", "allxdp", "poll", "uring", "xsk", "direct", "floor", "plain"];
+/// `noxdp` and `allxdp` only where the difference is looked at, because a plan has a time budget.
 const ALL: &[&str] = &["weir", "poll", "uring", "xsk", "direct", "floor", "plain"];
 /// TCP tunnels are on io_uring in the AF_XDP backend too.
-const TCP: &[&str] = &["weir", "noxdp", "poll", "uring", "direct", "floor", "plain"];
+const TCP: &[&str] = &["weir", "noxdp", "allxdp", "poll", "uring", "direct", "floor", "plain"];
 /// What terminates QUIC.
 const RELAYS: &[&str] = &["weir", "poll", "uring", "xsk", "plain"];
 const OWN: &[&str] = &["weir", "poll", "uring", "xsk"];

@@ -99,7 +99,7 @@ fn programs_dir(args: &Args) -> Result<PathBuf> {
 /// What the subjects said of their backend, or why they can't run.
 fn backends(results: &[Outcome]) -> BTreeMap<String, String> {
     let mut backends = BTreeMap::new();
-    for name in ["weir", "noxdp", "poll", "uring", "xsk"] {
+    for name in ["weir", "noxdp", "allxdp", "poll", "uring", "xsk"] {
         let notes = || results.iter().filter(|of| of.subject == name).flat_map(|of| &of.notes);
         let said = notes()
             .find(|note| note.starts_with("backend "))

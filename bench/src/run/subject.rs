@@ -18,6 +18,7 @@ use super::lab::{Host, Lab};
 use super::process::Process;
 use super::scenario::{At, Scenario};
 use crate::peers::Peer;
+use weir::Hooks;
 
 /// Long enough for a debug build on a busy machine; every start is usually done in a second.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -126,15 +127,19 @@ impl Programs {
 /// # Errors
 /// When there is none of a name.
 pub fn by_names(names: &[String]) -> Result<Vec<Box<dyn Subject>>> {
+    let weir = |name, backend, hooks| -> Box<dyn Subject> {
+        Box::new(weir::Weir { name, backend, hooks })
+    };
     names
         .iter()
         .map(|name| -> Result<Box<dyn Subject>> {
             Ok(match name.as_str() {
-                "weir" => Box::new(weir::Weir { name: "weir", backend: "auto", xdp: true }),
-                "noxdp" => Box::new(weir::Weir { name: "noxdp", backend: "auto", xdp: false }),
-                "poll" => Box::new(weir::Weir { name: "poll", backend: "poll", xdp: true }),
-                "uring" => Box::new(weir::Weir { name: "uring", backend: "uring", xdp: true }),
-                "xsk" => Box::new(weir::Weir { name: "xsk", backend: "xsk", xdp: true }),
+                "weir" => weir("weir", "auto", Hooks::Shipped),
+                "noxdp" => weir("noxdp", "auto", Hooks::None),
+                "allxdp" => weir("allxdp", "auto", Hooks::Xdp),
+                "poll" => weir("poll", "poll", Hooks::Shipped),
+                "uring" => weir("uring", "uring", Hooks::Shipped),
+                "xsk" => weir("xsk", "xsk", Hooks::Xdp),
                 "direct" => Box::new(Direct),
                 "floor" => Box::new(floor::Floor),
                 "plain" => Box::new(plain::Plain),

@@ -71,9 +71,11 @@ pub mod map {
 
 /// Names of the programs in the object.
 pub mod program {
-    /// `#[xdp]`, on the wire side of every interface.
+    /// `#[xdp]`, on the wire side of an interface.
     pub const INGRESS: &str = "weir_ingress";
-    /// `#[classifier]`, tc egress of the same interfaces.
+    /// `#[classifier]`, tc ingress of the interfaces that have no XDP.
+    pub const INGRESS_TC: &str = "weir_ingress_tc";
+    /// `#[classifier]`, tc egress of every interface.
     pub const EGRESS: &str = "weir_egress";
     /// `sk_reuseport`, on the client-facing sockets.
     pub const STEER: &str = "weir_reuseport";

@@ -54,7 +54,8 @@ impl Frame for XdpFrame<'_> {
     }
 }
 
-/// A packet on its way to the device, perhaps a train that the device or the stack will cut.
+/// A packet above the device, perhaps a train: that the device or the stack will cut, or that GRO
+/// has joined.
 #[derive(Clone, Copy)]
 pub struct SkbFrame<'a> {
     ctx: &'a TcContext,
@@ -75,11 +76,21 @@ impl<'a> SkbFrame<'a> {
         segments.max(1)
     }
 
-    /// Bytes on the wire, the headers of every segment included.
+    /// Bytes that will be on the wire, the headers of every segment included.
     #[inline(always)]
     pub fn wire_len(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.ctx.skb.skb).wire_len }
+    }
+
+    /// Bytes that were on the wire: of a joined train one header is left, and the others were as
+    /// long. (`wire_len` counts from the IP header here, and the train once.) A train whose payload
+    /// the classifier doesn't know counts as it is.
+    #[inline(always)]
+    pub fn received_len(&self, payload_len: u32) -> u32 {
+        let joined = self.segments() - 1;
+        let header = if payload_len == 0 { 0 } else { self.ctx.len().wrapping_sub(payload_len) };
+        self.ctx.len().wrapping_add(joined.wrapping_mul(header))
     }
 }
 

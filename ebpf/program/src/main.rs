@@ -24,6 +24,8 @@ use frame::{DatagramFrame, SkbFrame, XdpFrame};
 
 /// TCX_NEXT, which is TC_ACT_UNSPEC: whoever else is attached has the last word.
 const TC_NEXT: i32 = -1;
+/// TC_ACT_SHOT: dropped.
+const TC_SHOT: i32 = 2;
 
 /// Wire to host. `frags`: the program also attaches where a frame spans pages (jumbo MTU).
 #[xdp(frags)]
@@ -41,6 +43,22 @@ pub fn weir_ingress(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_DROP;
     }
     redirect::action(&ctx, &frame, config, &classified, flow)
+}
+
+/// Wire to host, where XDP would cost more than it brings: after GRO, so that a train is one packet
+/// for the program and many for the counters.
+#[classifier]
+pub fn weir_ingress_tc(ctx: TcContext) -> i32 {
+    let Some(config) = maps::CONFIG.get(0) else { return TC_NEXT };
+    let frame = SkbFrame::new(&ctx);
+    let classified = classify(&frame, config, Direction::Ingress);
+    let seen = Counter {
+        packets: frame.segments().into(),
+        payload_bytes: classified.payload_len.into(),
+        wire_bytes: frame.received_len(classified.payload_len).into(),
+    };
+    count::packet(Direction::Ingress, config, &classified, seen);
+    if let Verdict::Drop(_) = classified.verdict { TC_SHOT } else { TC_NEXT }
 }
 
 /// Host to wire. Sees an offloaded train once; the counts are those of its segments.

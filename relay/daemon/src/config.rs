@@ -114,6 +114,8 @@ pub struct XskConfig {
 pub struct XdpConfig {
     pub mode: XdpMode,
     pub interfaces: Vec<String>,
+    /// Without XDP: ingress is counted at the tc hook.
+    pub tc_interfaces: Vec<String>,
     /// Names the pinned maps, so that two relays on a host don't meet.
     pub instance: String,
     /// Turn GRO on behind native XDP while the relay runs.

@@ -22,7 +22,7 @@ use crate::privileges::{Keep, has};
 /// What the admin endpoint shows.
 pub(crate) trait XdpStatus: Send + Sync + Debug {
     fn status(&self) -> Value;
-    /// `off`, `native` or `generic`.
+    /// `off`, `native`, `generic`, or `tc` if no interface has XDP.
     fn mode(&self) -> &str;
     fn metrics(&self) -> Vec<Metric>;
     /// Takes the programs off at an orderly end.

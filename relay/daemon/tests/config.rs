@@ -58,7 +58,9 @@ fn the_defaults_shown_in_the_example_are_the_defaults() {
 
 #[test]
 fn every_mistake_is_told_at_once_with_its_place() {
-    for name in ["unknown_keys", "wrong_values", "grants", "tokens", "syntax", "empty", "host"] {
+    let names =
+        ["unknown_keys", "wrong_values", "grants", "tokens", "syntax", "empty", "host", "hooks"];
+    for name in names {
         let file = PathBuf::from(format!("tests/config/{name}.toml"));
         let output =
             Command::new(env!("CARGO_BIN_EXE_weir")).arg("check").arg(&file).output().unwrap();

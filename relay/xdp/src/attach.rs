@@ -1,4 +1,5 @@
-//! Attaching to an interface: XDP native or generic, tc egress by tcx or clsact.
+//! Attaching to an interface: ingress by XDP, native or generic, or at tc; egress at tc, by tcx or
+//! clsact.
 
 use std::error::Error;
 
@@ -13,16 +14,18 @@ use crate::error::{Result, XdpError};
 use crate::interface::Interface;
 use crate::packets::WantedMode;
 
-/// Where the XDP program really runs.
+/// Where the program of ingress really runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// In the driver, before a socket buffer is made.
     Native,
     /// In the stack, after GRO: slower, and a merged train counts as one packet.
     Generic,
+    /// At the tc hook, after GRO, with the counts of a train's packets.
+    Tc,
 }
 
-/// How the tc program is attached.
+/// How the tc programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Egress {
     /// A tcx link, which ends with the process.
@@ -45,8 +48,38 @@ pub struct Attachment {
 /// The attached programs of one interface; dropping it detaches them.
 #[derive(Debug)]
 pub(crate) struct Links {
-    _ingress: FdLink,
+    _ingress: IngressLink,
     _egress: SchedClassifierLink,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held until it is dropped, which detaches")]
+pub(crate) enum IngressLink {
+    Xdp(FdLink),
+    Tc(SchedClassifierLink),
+}
+
+/// The direction of a tc program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    Ingress,
+    Egress,
+}
+
+impl Side {
+    const fn hook(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Ingress => program::INGRESS_TC,
+            Self::Egress => program::EGRESS,
+        }
+    }
 }
 
 pub(crate) fn ingress(
@@ -98,22 +131,23 @@ fn try_ingress(
     }
 }
 
-pub(crate) fn egress(
+pub(crate) fn tc(
     program: &mut SchedClassifier,
+    side: Side,
     interface: &Interface,
     tcx: bool,
     notes: &mut Vec<String>,
 ) -> Result<(SchedClassifierLink, Egress)> {
     if tcx {
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-        match try_egress(program, interface, options) {
+        match try_tc(program, side, interface, options) {
             Ok(link) => return Ok((link, Egress::Tcx)),
             Err(cause) => notes.push(format!("tcx: {cause}")),
         }
     }
-    clsact(program, interface).map(|link| (link, Egress::Clsact)).map_err(|cause| {
+    clsact(program, side, interface).map(|link| (link, Egress::Clsact)).map_err(|cause| {
         XdpError::Attach {
-            program: program::EGRESS,
+            program: side.program(),
             interface: interface.name.clone(),
             cause: format!("{}; clsact: {cause}", notes.join("; ")),
         }
@@ -122,28 +156,35 @@ pub(crate) fn egress(
 
 fn clsact(
     program: &mut SchedClassifier,
+    side: Side,
     interface: &Interface,
 ) -> std::result::Result<SchedClassifierLink, String> {
     // Both report what is usual: the qdisc is there already, no killed predecessor left a filter.
     // If something else is wrong the attachment says it.
     let _ = qdisc_add_clsact(&interface.name);
-    let _ = qdisc_detach_program(&interface.name, TcAttachType::Egress, program::EGRESS);
-    try_egress(program, interface, TcAttachOptions::Netlink(NlOptions::default()))
+    let _ = qdisc_detach_program(&interface.name, side.hook(), side.program());
+    if let Side::Egress = side {
+        // It comes first, on every interface. The predecessor may have had no XDP here.
+        let ingress = Side::Ingress;
+        let _ = qdisc_detach_program(&interface.name, ingress.hook(), ingress.program());
+    }
+    try_tc(program, side, interface, TcAttachOptions::Netlink(NlOptions::default()))
 }
 
-fn try_egress(
+fn try_tc(
     program: &mut SchedClassifier,
+    side: Side,
     interface: &Interface,
     options: TcAttachOptions,
 ) -> std::result::Result<SchedClassifierLink, String> {
     let id = program
-        .attach_with_options(&interface.name, TcAttachType::Egress, options)
+        .attach_with_options(&interface.name, side.hook(), options)
         .map_err(|e| chain(&e))?;
     program.take_link(id).map_err(|e| chain(&e))
 }
 
 impl Links {
-    pub(crate) fn new(ingress: FdLink, egress: SchedClassifierLink) -> Self {
+    pub(crate) fn new(ingress: IngressLink, egress: SchedClassifierLink) -> Self {
         Self { _ingress: ingress, _egress: egress }
     }
 }

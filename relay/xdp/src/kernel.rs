@@ -32,7 +32,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     "/../../ebpf/object/weir.bpf.o"
 ));
 
-/// The three programs and their maps. Dropping it unloads them.
+/// The programs and their maps. Dropping it unloads them.
 #[derive(Debug)]
 pub struct Programs {
     ebpf: Ebpf,
@@ -89,6 +89,7 @@ impl Programs {
         let sent = maps.sent.mapping().map_err(XdpError::system("can't map the sent counters"))?;
         let mut programs = Self { ebpf, maps, table: Arc::new(table), sent: Arc::new(sent) };
         programs.ingress()?.load().map_err(XdpError::program(program::INGRESS))?;
+        programs.ingress_tc()?.load().map_err(XdpError::program(program::INGRESS_TC))?;
         programs.egress()?.load().map_err(XdpError::program(program::EGRESS))?;
         programs.steer()?.load().map_err(XdpError::program(program::STEER))?;
         Ok(programs)
@@ -135,7 +136,14 @@ impl Programs {
         self.ingress()?.test_run(options).map(ran).map_err(XdpError::program(program::INGRESS))
     }
 
-    /// Runs the tc program `repeat` times on a frame.
+    /// Runs the tc program of ingress `repeat` times on a frame.
+    pub fn run_ingress_tc(&mut self, frame: &[u8], repeat: u32) -> Result<Ran> {
+        let options = run_options(frame, repeat);
+        let ran = self.ingress_tc()?.test_run(options).map(ran);
+        ran.map_err(XdpError::program(program::INGRESS_TC))
+    }
+
+    /// Runs the tc program of egress `repeat` times on a frame.
     pub fn run_egress(&mut self, frame: &[u8], repeat: u32) -> Result<Ran> {
         let options = run_options(frame, repeat);
         self.egress()?.test_run(options).map(ran).map_err(XdpError::program(program::EGRESS))
@@ -143,7 +151,7 @@ impl Programs {
 
     /// What the verifier and the JIT made of each program.
     pub fn statistics(&self) -> Result<Vec<Statistics>> {
-        [program::INGRESS, program::EGRESS, program::STEER]
+        [program::INGRESS, program::INGRESS_TC, program::EGRESS, program::STEER]
             .into_iter()
             .map(|name| self.statistics_of(name))
             .collect()
@@ -184,6 +192,11 @@ impl Programs {
 
     pub(crate) fn ingress(&mut self) -> Result<&mut Xdp> {
         self.program_mut(program::INGRESS)?.try_into().map_err(XdpError::program(program::INGRESS))
+    }
+
+    pub(crate) fn ingress_tc(&mut self) -> Result<&mut SchedClassifier> {
+        let program = self.program_mut(program::INGRESS_TC)?;
+        program.try_into().map_err(XdpError::program(program::INGRESS_TC))
     }
 
     pub(crate) fn egress(&mut self) -> Result<&mut SchedClassifier> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use weir_abi::FLOWS_MAX;
 
-use crate::attach::{self, Attachment, Links, Mode};
+use crate::attach::{self, Attachment, IngressLink, Links, Mode, Side};
 use crate::counters::Counters;
 use crate::error::Result;
 use crate::flows::FlowTable;
@@ -21,17 +21,21 @@ use crate::xsks::XskMap;
 pub struct Options {
     /// Names the pin directory; one running process per name.
     pub instance: String,
-    /// Interfaces that carry client-facing or target-facing packets.
+    /// Interfaces that carry client-facing or target-facing packets, with XDP.
     pub interfaces: Vec<String>,
+    /// The same, with ingress at the tc hook, after GRO: no AF_XDP, and what is dropped was in a
+    /// socket buffer already.
+    pub tc_interfaces: Vec<String>,
+    /// Of the interfaces with XDP.
     pub mode: WantedMode,
     /// Where the relay listens for QUIC, at most [`weir_abi::LISTEN_MAX`] addresses.
     pub listen: Vec<SocketAddr>,
     /// Exit flows that can be open at once.
     pub flows_max: u32,
-    /// Turn GRO on where native XDP runs and GRO is off, until the programs are detached.
+    /// Turn GRO on where native XDP or tc ingress runs and GRO is off, until they are detached.
     pub gro: bool,
-    /// Attach the tc program by tcx where the kernel has it. Without, as before Linux 6.6, it is a
-    /// filter on the clsact qdisc.
+    /// Attach the tc programs by tcx where the kernel has it. Without, as before Linux 6.6, they
+    /// are filters on the clsact qdisc.
     pub tcx: bool,
     /// Longest frame that goes to an AF_XDP socket, in bytes; `None`: no packet does. Redirecting
     /// begins for a queue when it gets a socket: see [`Packets::xsks`].
@@ -71,6 +75,7 @@ impl Default for Options {
         Self {
             instance: "default".to_owned(),
             interfaces: Vec::new(),
+            tc_interfaces: Vec::new(),
             mode: WantedMode::Auto,
             listen: Vec::new(),
             flows_max: FLOWS_MAX,
@@ -85,8 +90,11 @@ impl Packets {
     /// Loads, configures, pins and attaches, in this order; on an error nothing is left.
     /// To be called in the network namespace of the interfaces.
     pub fn start(options: &Options) -> Result<Self> {
-        let interfaces: Vec<_> =
-            options.interfaces.iter().map(|name| Interface::open(name)).collect::<Result<_>>()?;
+        let open = |names: &[String]| {
+            names.iter().map(|name| Interface::open(name)).collect::<Result<Vec<_>>>()
+        };
+        let interfaces = open(&options.interfaces)?;
+        let tc_interfaces = open(&options.tc_interfaces)?;
         for interface in &interfaces {
             interface.refuse_foreign()?;
         }
@@ -95,7 +103,7 @@ impl Packets {
         programs.configure(&options.listen)?;
         programs.redirect(&indices, options.redirect_len_max)?;
         let dir = PinDir::create(&options.instance)?;
-        let mut packets = Self::attach(programs, dir, &interfaces, options)?;
+        let mut packets = Self::attach(programs, dir, &interfaces, &tc_interfaces, options)?;
         packets.indices = indices;
         if options.gro {
             packets.turn_gro_on();
@@ -107,12 +115,15 @@ impl Packets {
         mut programs: Programs,
         dir: PinDir,
         interfaces: &[Interface],
+        tc_interfaces: &[Interface],
         options: &Options,
     ) -> Result<Self> {
         let attached = dir.pin(&programs).and_then(|()| {
-            interfaces
-                .iter()
-                .map(|interface| attach_one(&mut programs, interface, options))
+            let with_xdp = interfaces.iter().map(|interface| (interface, true));
+            let without = tc_interfaces.iter().map(|interface| (interface, false));
+            with_xdp
+                .chain(without)
+                .map(|(interface, xdp)| attach_one(&mut programs, interface, xdp, options))
                 .collect::<Result<Vec<_>>>()
         });
         match attached.and_then(|attached| Ok((attached, programs.steering()?))) {
@@ -129,10 +140,10 @@ impl Packets {
         }
     }
 
-    /// Without GRO behind native XDP every datagram climbs the stack alone. That it can't be had
-    /// is a note, not an error: the relay works, at a cost.
+    /// Without GRO every datagram climbs the stack alone. That it can't be had is a note, not an
+    /// error: the relay works, at a cost.
     fn turn_gro_on(&mut self) {
-        for attachment in self.attachments.iter_mut().filter(|a| a.mode == Mode::Native) {
+        for attachment in self.attachments.iter_mut().filter(|a| a.mode != Mode::Generic) {
             match GroTurnedOn::on(&attachment.interface) {
                 Ok(Some(turned)) => {
                     attachment.notes.push("GRO was off: on until the relay ends".to_owned());
@@ -207,13 +218,21 @@ pub fn probe() -> Result<()> {
 fn attach_one(
     programs: &mut Programs,
     interface: &Interface,
+    xdp: bool,
     options: &Options,
 ) -> Result<(Links, Attachment)> {
-    let mut notes = Vec::new();
+    let (mut notes, tcx) = (Vec::new(), options.tcx);
     let (egress_link, egress) =
-        attach::egress(programs.egress()?, interface, options.tcx, &mut notes)?;
-    let (ingress_link, mode) =
-        attach::ingress(programs.ingress()?, interface, options.mode, &mut notes)?;
+        attach::tc(programs.egress()?, Side::Egress, interface, tcx, &mut notes)?;
+    let (ingress_link, mode) = if xdp {
+        let (link, mode) =
+            attach::ingress(programs.ingress()?, interface, options.mode, &mut notes)?;
+        (IngressLink::Xdp(link), mode)
+    } else {
+        let program = programs.ingress_tc()?;
+        let (link, _) = attach::tc(program, Side::Ingress, interface, tcx, &mut Vec::new())?;
+        (IngressLink::Tc(link), Mode::Tc)
+    };
     let attachment = Attachment { interface: interface.name.clone(), mode, egress, notes };
     Ok((Links::new(ingress_link, egress_link), attachment))
 }

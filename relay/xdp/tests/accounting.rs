@@ -23,21 +23,28 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn udp_is_exact_over_ipv4() {
-    udp_is_exact("udp4", RELAY4, TARGET4, IPV4, WantedMode::Native);
+    udp_is_exact("udp4", RELAY4, TARGET4, IPV4, Mode::Native);
 }
 
 #[test]
 fn udp_is_exact_over_ipv6() {
-    udp_is_exact("udp6", RELAY6, TARGET6, IPV6, WantedMode::Native);
+    udp_is_exact("udp6", RELAY6, TARGET6, IPV6, Mode::Native);
+}
+
+/// Also packets and wire bytes, although the program sees what GRO has joined.
+#[test]
+fn udp_is_exact_at_the_tc_hook() {
+    udp_is_exact("udpt4", RELAY4, TARGET4, IPV4, Mode::Tc);
+    udp_is_exact("udpt6", RELAY6, TARGET6, IPV6, Mode::Tc);
 }
 
 #[test]
 fn udp_payload_is_exact_in_generic_mode() {
-    udp_is_exact("udpg", RELAY4, TARGET4, IPV4, WantedMode::Generic);
+    udp_is_exact("udpg", RELAY4, TARGET4, IPV4, Mode::Generic);
 }
 
 /// Lone datagrams of many sizes and a train each way; the target sends back what it gets.
-fn udp_is_exact(test: &str, relay: &str, target: &str, ip_header: u64, mode: WantedMode) {
+fn udp_is_exact(test: &str, relay: &str, target: &str, ip_header: u64, mode: Mode) {
     let Some((lab, packets)) = start(test, mode) else { return };
     let echo = lab.target(|| UdpSocket::bind(at(target, 7000)).expect("target"));
     let exit = lab.relay(|| UdpSocket::bind(at(relay, 0)).expect("exit"));
@@ -76,7 +83,7 @@ fn udp_is_exact(test: &str, relay: &str, target: &str, ip_header: u64, mode: Wan
     let counters = packets.flows().read(&flow).expect("read").expect("in the table");
     assert_eq!(counters.egress, expected, "egress");
     assert_eq!(counters.ingress.payload_bytes, expected.payload_bytes, "ingress payload");
-    if mode == WantedMode::Native {
+    if mode != Mode::Generic {
         assert_eq!(counters.ingress, expected, "ingress");
     }
     let last = packets.flows().remove_with_final_read(&flow).expect("remove");
@@ -89,7 +96,7 @@ fn udp_is_exact(test: &str, relay: &str, target: &str, ip_header: u64, mode: Wan
 
 #[test]
 fn what_is_not_in_the_table_is_unattributed() {
-    let Some((lab, packets)) = start("stray", WantedMode::Native) else { return };
+    let Some((lab, packets)) = start("stray", Mode::Native) else { return };
     let echo = lab.target(|| UdpSocket::bind(at(TARGET4, 7000)).expect("target"));
     let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
     exit.send_to(b"twelve bytes", at(TARGET4, 7000)).expect("send");
@@ -107,8 +114,13 @@ fn what_is_not_in_the_table_is_unattributed() {
 
 #[test]
 fn tcp_counts_at_least_the_payload() {
-    for (test, relay, target) in [("tcp4", RELAY4, TARGET4), ("tcp6", RELAY6, TARGET6)] {
-        let Some((lab, packets)) = start(test, WantedMode::Native) else { return };
+    for (test, relay, target, mode) in [
+        ("tcp4", RELAY4, TARGET4, Mode::Native),
+        ("tcp6", RELAY6, TARGET6, Mode::Native),
+        ("tcpt4", RELAY4, TARGET4, Mode::Tc),
+        ("tcpt6", RELAY6, TARGET6, Mode::Tc),
+    ] {
+        let Some((lab, packets)) = start(test, mode) else { return };
         let listener = lab.target(|| TcpListener::bind(at(target, 7001)).expect("target"));
         // Bound first, so that the flow is in the table before the SYN leaves.
         let address = at(relay, 0);
@@ -150,7 +162,7 @@ fn tcp_counts_at_least_the_payload() {
 
 #[test]
 fn the_table_lists_and_limits_its_flows() {
-    let Some((_lab, packets)) = start("table", WantedMode::Native) else { return };
+    let Some((_lab, packets)) = start("table", Mode::Native) else { return };
     let table = packets.flows();
     let flows_max = table.flows_max();
     let all: Vec<_> = (1..=flows_max)
@@ -175,7 +187,7 @@ fn the_table_lists_and_limits_its_flows() {
 /// outlives a process that ends without a word.
 #[test]
 fn what_is_sent_by_hand_is_in_both_ledgers() {
-    let Some((lab, packets)) = start("sent", WantedMode::Native) else { return };
+    let Some((lab, packets)) = start("sent", Mode::Native) else { return };
     let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
     let flow = flow(Protocol::Udp, exit.local_addr().expect("bound"), at(TARGET4, 9));
     let table = packets.flows();
@@ -223,7 +235,7 @@ fn sent_rows(packets: &Packets) -> (Counter, Counter) {
 
 #[test]
 fn a_slot_starts_from_zero_for_its_next_flow() {
-    let Some((lab, packets)) = start("again", WantedMode::Native) else { return };
+    let Some((lab, packets)) = start("again", Mode::Native) else { return };
     let table = packets.flows();
     let sender = packets.sender(0).expect("sender");
     // More rounds than the table has slots, so that each is used again.
@@ -245,22 +257,22 @@ fn a_slot_starts_from_zero_for_its_next_flow() {
     packets.stop().expect("stop");
 }
 
-fn start(test: &str, mode: WantedMode) -> Option<(Lab, Packets)> {
+fn start(test: &str, mode: Mode) -> Option<(Lab, Packets)> {
     if !common::privileged() {
         return None;
     }
     let lab = Lab::new();
     let options = Options {
         instance: lab::instance(test),
-        interfaces: vec![RELAY_IF.to_owned()],
-        mode,
+        interfaces: if mode == Mode::Tc { vec![] } else { vec![RELAY_IF.to_owned()] },
+        tc_interfaces: if mode == Mode::Tc { vec![RELAY_IF.to_owned()] } else { vec![] },
+        mode: if mode == Mode::Generic { WantedMode::Generic } else { WantedMode::Native },
         listen: vec![at(RELAY4, 4433), at(RELAY6, 4433)],
         flows_max: 1500,
         ..Options::default()
     };
     let packets = lab.relay(|| Packets::start(&options)).expect("start");
-    let wanted = if mode == WantedMode::Generic { Mode::Generic } else { Mode::Native };
-    assert_eq!(packets.attachments()[0].mode, wanted);
+    assert_eq!(packets.attachments()[0].mode, mode);
     Some((lab, packets))
 }
 

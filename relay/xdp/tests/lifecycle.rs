@@ -102,26 +102,31 @@ fn a_filter_on_clsact_takes_the_place_of_tcx() {
         ..options("clsact", &[RELAY_IF])
     };
     if let Ok(instance) = std::env::var(CHILD) {
-        // The process to be killed: this test again, in the namespace of the lab.
-        let _packets = Packets::start(&with_filter(instance)).expect("start");
+        // The process to be killed: this test again, in the namespace of the lab. Unlike its
+        // successor it has no XDP, so that it leaves filters in both directions.
+        let mut options = with_filter(instance);
+        options.tc_interfaces = std::mem::take(&mut options.interfaces);
+        let _packets = Packets::start(&options).expect("start");
         std::thread::sleep(Duration::from_secs(60));
         return;
     }
     let lab = Lab::new();
     let options = with_filter(lab::instance("clsact"));
-    let filters = || {
-        let output = lab.relay(|| {
-            Command::new("tc").args(["filter", "show", "dev", RELAY_IF, "egress"]).output()
-        });
+    let filters_of = |side: &str| {
+        let output = lab
+            .relay(|| Command::new("tc").args(["filter", "show", "dev", RELAY_IF, side]).output());
         String::from_utf8(output.expect("iproute2").stdout).expect("text")
     };
+    let filters = || filters_of("egress");
     let mut child = lab.relay(|| {
         let mut command = Command::new(std::env::current_exe().expect("this test"));
         command.args(["--exact", "a_filter_on_clsact_takes_the_place_of_tcx"]);
         command.env(CHILD, &options.instance).spawn().expect("child")
     });
     let deadline = Instant::now() + Duration::from_secs(50);
-    while !pins(&options).join("weir_flows").exists() || !filters().contains("weir_egress") {
+    while !pins(&options).join("weir_flows").exists()
+        || !filters_of("ingress").contains("weir_ingress_tc")
+    {
         assert!(Instant::now() < deadline, "the child doesn't attach");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -135,6 +140,7 @@ fn a_filter_on_clsact_takes_the_place_of_tcx() {
     let attachment = &packets.attachments()[0];
     assert_eq!((attachment.mode, attachment.egress), (Mode::Native, Egress::Clsact));
     assert_eq!(filters().matches("direct-action").count(), 1, "{}", filters());
+    assert_eq!(filters_of("ingress"), "", "packets would be counted twice");
     let exit = lab.relay(|| UdpSocket::bind(at(RELAY4, 0)).expect("exit"));
     let local = exit.local_addr().expect("bound");
     let flow = Flow { protocol: Protocol::Udp, local, remote: at(TARGET4, 9) };

@@ -21,6 +21,7 @@ const XDP_REDIRECT: u32 = 4;
 /// The loopback interface, from whose queue 0 the kernel takes frames of a test run to be.
 const LOOPBACK: u32 = 1;
 const TC_NEXT: u32 = u32::MAX;
+const TC_SHOT: u32 = 2;
 
 #[test]
 fn ingress_agrees_with_the_host() {
@@ -42,6 +43,30 @@ fn ingress_agrees_with_the_host() {
         };
         before.expect(&programs, Direction::Ingress, &host, count, frame.name);
     }
+}
+
+#[test]
+fn ingress_at_tc_agrees_with_the_host() {
+    let Some(mut programs) = programs() else { return };
+    let mut too_short = 0;
+    for frame in frames::table() {
+        let host = classify(&frame.bytes.as_slice(), &frames::config(), Direction::Ingress);
+        let before = Snapshot::take(&programs);
+        let Ok(ran) = programs.run_ingress_tc(&frame.bytes, 1) else {
+            assert!(frame.bytes.len() < 14 + 40, "{} is refused", frame.name);
+            too_short += 1;
+            continue;
+        };
+        let dropped = matches!(host.verdict, Verdict::Drop(_));
+        assert_eq!(ran.action, if dropped { TC_SHOT } else { TC_NEXT }, "{}", frame.name);
+        let count = Counter {
+            packets: 1,
+            payload_bytes: host.payload_len.into(),
+            wire_bytes: frame.bytes.len() as u64,
+        };
+        before.expect(&programs, Direction::Ingress, &host, count, frame.name);
+    }
+    assert!(too_short <= 6, "{too_short} frames were refused");
 }
 
 #[test]

@@ -23,9 +23,31 @@ pub(super) struct Weir {
     pub(super) name: &'static str,
     /// `io.backend`
     pub(super) backend: &'static str,
-    /// Whether its programs are attached, as shipped. Without them it has no ledger B, but the
-    /// network that the other subjects have: veth copies and segments nothing for XDP.
-    pub(super) xdp: bool,
+    pub(super) hooks: Hooks,
+}
+
+/// Where its kernel programs see what arrives. In the lab this is most of what they cost, because
+/// veth copies and segments for XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hooks {
+    /// No programs, no ledger B: the network that the other subjects have.
+    None,
+    /// XDP towards clients, tc towards targets, as the configuration reference advises for veth.
+    Shipped,
+    /// XDP on both sides, which AF_XDP needs.
+    Xdp,
+}
+
+impl Hooks {
+    /// The section `[xdp]`.
+    fn section(self) -> String {
+        let interfaces = match self {
+            Self::None => return "mode = \"off\"".to_owned(),
+            Self::Shipped => "interfaces = [\"r0\"]\ntc_interfaces = [\"r1\"]",
+            Self::Xdp => "interfaces = [\"r0\", \"r1\"]",
+        };
+        format!("mode = \"native\"\n{interfaces}\ninstance = \"{}\"", instance())
+    }
 }
 
 impl Subject for Weir {
@@ -68,12 +90,7 @@ impl Weir {
     ) -> String {
         let (workers, backend) = (setup.workers, self.backend);
         let target = setup.at.target.ip();
-        let xdp = if self.xdp && lab.is_isolated() {
-            let instance = instance();
-            format!("mode = \"native\"\ninterfaces = [\"r0\", \"r1\"]\ninstance = \"{instance}\"")
-        } else {
-            "mode = \"off\"".to_owned()
-        };
+        let xdp = if lab.is_isolated() { self.hooks } else { Hooks::None }.section();
         let xsk = match backend {
             "xsk" => format!("[io.xsk]\nexit_ports = \"{XSK_PORTS}\"\n"),
             _ => String::new(),

@@ -39,11 +39,14 @@ fn interfaces(config: &Config, report: &mut Report) {
         return;
     }
     let present = present_interfaces();
-    for (index, name) in config.xdp.interfaces.iter().enumerate() {
-        if !present.contains(name) {
-            let message = format!("xdp.interfaces: there is no interface `{name}`");
+    let lists =
+        [("interfaces", &config.xdp.interfaces), ("tc_interfaces", &config.xdp.tc_interfaces)];
+    for (key, names) in lists {
+        let missing = names.iter().enumerate().filter(|(_, name)| !present.contains(name));
+        for (index, name) in missing {
+            let message = format!("xdp.{key}: there is no interface `{name}`");
             let hint = format!("this host has: {}", present.join(", "));
-            report.push(config.place(&format!("xdp.interfaces.{index}")), message, Some(hint));
+            report.push(config.place(&format!("xdp.{key}.{index}")), message, Some(hint));
         }
     }
 }

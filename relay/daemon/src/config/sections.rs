@@ -44,6 +44,10 @@ pub(super) fn read(root: Section<'_>) -> Config {
             let message = "io.backend is xsk and xdp.mode is off".to_owned();
             root.reject("io", message, Some(hint.to_owned()));
         }
+        if let Some(name) = config.xdp.tc_interfaces.first() {
+            let message = format!("io.backend is xsk, and xdp.tc_interfaces has `{name}`");
+            root.reject("io", message, Some(hint.to_owned()));
+        }
         let known = &config.xdp.interfaces;
         if let Some(name) = config.io.xsk.interfaces.iter().find(|name| !known.contains(name)) {
             let message = format!("io.xsk.interfaces names `{name}`, which is not in [xdp]");
@@ -206,14 +210,21 @@ fn xdp(section: Section<'_>) -> XdpConfig {
     let xdp = XdpConfig {
         mode: section.or("mode", XdpMode::Off),
         interfaces: section.list("interfaces"),
+        tc_interfaces: section.list("tc_interfaces"),
         instance: section.or("instance", "default".to_owned()),
         gro: section.or("gro", true),
         flows: section.ranged("flows", FLOWS_MAX.into(), 1..u64::from(FLOWS_MAX_MAX) + 1) as u32,
     };
-    if xdp.mode != XdpMode::Off && xdp.interfaces.is_empty() && !section.has("interfaces") {
+    let none = xdp.interfaces.is_empty() && xdp.tc_interfaces.is_empty();
+    if xdp.mode != XdpMode::Off && none && !section.has("interfaces") {
         let reason = "no interface to attach to".to_owned();
         let hint = "write `interfaces = [\"eth0\"]`, or `mode = \"off\"`";
         section.reject("interfaces", reason, Some(hint.to_owned()));
+    }
+    if let Some(name) = xdp.tc_interfaces.iter().find(|name| xdp.interfaces.contains(name)) {
+        let reason = format!("`{name}` is in `interfaces` too");
+        let hint = "take it out of one: its packets would be counted twice";
+        section.reject("tc_interfaces", reason, Some(hint.to_owned()));
     }
     let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if xdp.instance.is_empty() || xdp.instance.len() > 32 || !xdp.instance.chars().all(good) {

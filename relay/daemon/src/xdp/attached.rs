@@ -33,6 +33,7 @@ pub(super) fn start(
     let packets = Packets::start(&Options {
         instance: config.xdp.instance.clone(),
         interfaces: config.xdp.interfaces.clone(),
+        tc_interfaces: config.xdp.tc_interfaces.clone(),
         mode,
         listen: config.relay.listen.clone(),
         gro: config.xdp.gro,
@@ -180,8 +181,10 @@ impl XdpStatus for Attached {
     }
 
     fn mode(&self) -> &str {
-        let native = self.attachments.iter().all(|attached| attached.mode == Mode::Native);
-        if native { "native" } else { "generic" }
+        // The slowest of all.
+        let runs = |mode| self.attachments.iter().any(|attached| attached.mode == mode);
+        let of = [Mode::Generic, Mode::Native].into_iter().find(|mode| runs(*mode));
+        mode_name(of.unwrap_or(Mode::Tc))
     }
 
     fn metrics(&self) -> Vec<Metric> {
@@ -225,5 +228,6 @@ fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Native => "native",
         Mode::Generic => "generic",
+        Mode::Tc => "tc",
     }
 }

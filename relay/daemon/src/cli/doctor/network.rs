@@ -10,7 +10,9 @@ use crate::config::{Config, check};
 /// Those to look at: asked for, else configured, else all but the loopback.
 pub(super) fn interfaces(config: Option<&Config>, asked: &[String]) -> Vec<String> {
     match (asked, config) {
-        ([], Some(config)) if !config.xdp.interfaces.is_empty() => config.xdp.interfaces.clone(),
+        ([], Some(Config { xdp, .. })) if !xdp.interfaces.is_empty() => {
+            [&xdp.interfaces[..], &xdp.tc_interfaces].concat()
+        }
         ([], _) => check::present_interfaces().into_iter().filter(|name| name != "lo").collect(),
         (asked, _) => asked.to_vec(),
     }
