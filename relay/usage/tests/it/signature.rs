@@ -25,6 +25,19 @@ pub(crate) fn twin(signature: &Signature) -> Signature {
     Signature(bytes)
 }
 
+/// Whom k256 takes for the signer; `None` for what the escrow contract refuses.
+fn by_k256(signature: &Signature, digest: &[u8; 32]) -> Option<Address> {
+    let parity = signature.0[64].checked_sub(27).filter(|parity| *parity <= 1)?;
+    let scalars = ecdsa::Signature::from_slice(&signature.0[..64]).ok()?;
+    if scalars.normalize_s().is_some() {
+        return None;
+    }
+    let recovery = ecdsa::RecoveryId::new(parity == 1, false);
+    let key = ecdsa::VerifyingKey::recover_from_prehash(digest, &scalars, recovery).ok()?;
+    let hash = keccak256(&key.to_encoded_point(false).as_bytes()[1..]);
+    Some(Address(hash.0[12..].try_into().ok()?))
+}
+
 /// The example of EIP-712: key keccak("cow"), the digest of its Mail message, and its signature.
 #[test]
 fn the_example_of_eip712() {
@@ -60,6 +73,20 @@ proptest! {
         let twin = twin(&signature);
         prop_assert_ne!(twin, signature);
         prop_assert_eq!(twin.recover(&digest), Err(Error::HighS));
+    }
+
+    /// Two independent libraries agree on every signature, whatever is done to it.
+    #[test]
+    fn the_signer_is_whom_another_library_finds(
+        digest in any::<[u8; 32]>(),
+        seed in any::<u64>(),
+        flip in prop::option::of(0..65 * 8usize),
+    ) {
+        let mut signature = key(&seed.to_be_bytes()).sign(&Digest(digest));
+        if let Some(bit) = flip {
+            signature.0[bit / 8] ^= 1 << (bit % 8);
+        }
+        prop_assert_eq!(signature.recover(&Digest(digest)).ok(), by_k256(&signature, &digest));
     }
 
     /// A changed voucher, chain or contract is another message, so the recovered signer differs.
