@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod doctor;
+pub mod measure;
 pub mod status;
 
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ enum Command {
     },
     /// Run a local proxy whose traffic leaves through a relay
     Client(Box<client::ClientArgs>),
+    /// Measure an exit as its customer, interval by interval, and sign what was seen
+    Measure(measure::MeasureArgs),
     /// Look at what this host offers a relay, and say what to do about what is missing
     Doctor(doctor::DoctorArgs),
     /// Ask a running relay how it is
@@ -56,6 +59,7 @@ impl Cli {
             Command::Run { config } => crate::run::run(&config),
             Command::Check { config } => check::check(&config),
             Command::Client(args) => client::client(*args),
+            Command::Measure(args) => measure::measure(&args),
             Command::Doctor(args) => doctor::doctor(&args),
             Command::Status(args) => status::status(&args),
             Command::Drain(args) => status::drain(&args),

@@ -21,6 +21,12 @@ pub enum Error {
     /// Windows that end before they begin, overlap, or are too many. Operator.
     #[error("maintenance window {number}: {why}")]
     BadWindow { number: usize, why: &'static str },
+    /// The references aren't those that the terms name. Measurer.
+    #[error("the references hash to {found}, the terms say {expected}")]
+    OtherReferences { expected: Digest, found: Digest },
+    /// Nothing that can be probed. Whoever wrote the list.
+    #[error("reference {text:?} {why}")]
+    BadReference { text: String, why: &'static str },
     /// Not YYYY-MM. Whoever typed it.
     #[error("`{text}` is not a month: YYYY-MM, from 1970-01 to 9999-12")]
     BadMonth { text: String },

@@ -1,5 +1,7 @@
 //! `sla`: reports, verdicts, and what measurers said.
 
+mod judge;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use weir_settle::keys::Wallet;
 use weir_settle::service::{self, Known};
 use weir_settle::storage::ReadOnly;
 use weir_settle::{agreement, now_ms};
-use weir_sla::{Fate, Judgement, Report, Sealed, calendar};
+use weir_sla::{Fate, Judgement, Record, References, Report, Sealed, calendar};
 use weir_usage::bond::{Agreement, Verdict};
 use weir_usage::{Signature, SignedSample, SlaId};
 
@@ -63,6 +65,14 @@ pub(crate) enum Sla {
         /// Where the verdict is written to; must not exist.
         #[arg(short, long)]
         out: PathBuf,
+    },
+    /// Judge a period from files alone, as a side without a sidecar or as a measurer does, and sign
+    /// the verdict.
+    Judge(judge::Judge),
+    /// Print the hash of a list of references, as terms name it.
+    References {
+        /// A JSON list such as ["echo://echo.example:7", "http://big.example:80/1g"].
+        file: PathBuf,
     },
     /// Add a signature to a verdict: as the other side, the arbiter or a measurer.
     Sign {
@@ -120,6 +130,12 @@ pub(super) async fn run(command: Sla) -> Result<ExitCode> {
         }
         Sla::Import { config, sla, files } => import(&load(&config.file)?, sla, &files).await,
         Sla::Verdict { of, out } => verdict(&of, &out),
+        Sla::Judge(judge) => judge.run(),
+        Sla::References { file } => {
+            let references: References = agreement::read_json(&file, FILE_BYTES_MAX)?;
+            println!("{}", references.hash());
+            Ok(ExitCode::SUCCESS)
+        }
         Sla::Sign { file, key_file, password_file } => {
             let wallet = Wallet::load(&key_file, password_file.as_deref())?;
             let mut held: VerdictFile = agreement::read_json(&file, FILE_BYTES_MAX)?;
@@ -162,11 +178,14 @@ fn report(of: &Of, json: bool, html: Option<&Path>) -> Result<ExitCode> {
 
 fn verdict(of: &Of, out: &Path) -> Result<ExitCode> {
     let (config, known, period) = of.read()?;
-    let record = &known.record;
+    write_verdict(&known.record, period, &service::usage_key(&config)?, out)
+}
+
+/// Computes a verdict, signs it, and says what follows from it.
+fn write_verdict(record: &Record, period: u32, wallet: &Wallet, out: &Path) -> Result<ExitCode> {
     let agreement = record.agreement().clone();
     let verdict = Judgement::of(record, period)?.verdict(record)?;
-    let digest = verdict.digest(&agreement.domain);
-    let signatures = vec![service::usage_key(&config)?.sign_digest(&digest)?];
+    let signatures = vec![wallet.sign_digest(&verdict.digest(&agreement.domain))?];
     let terms = &agreement.terms;
     let credit = terms.credit(terms.intervals(period)?, verdict.bad.into())?;
     agreement::write_new(out, &VerdictFile { agreement, verdict, signatures })?;

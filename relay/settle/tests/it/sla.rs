@@ -10,7 +10,7 @@ use weir_settle::sidecar;
 use weir_settle::storage::FileStorage;
 use weir_sla::Sealed;
 use weir_usage::bond::{Agreement, BondDomain};
-use weir_usage::{Frame, Sample, SampleOffer};
+use weir_usage::{CoSigned, Frame, Sample, SampleOffer};
 
 use crate::bond::{self, weir_settle};
 use crate::common::anvil::{Anvil, PAYER_KEY};
@@ -122,12 +122,46 @@ async fn a_breach_ends_in_a_credit_to_the_unit() {
 
     // The operator's word alone moves nothing; with the payer's it pays the credit, once.
     let (out, payer) = (path("verdict.json"), path("payer.key"));
-    anvil.key_file("payer.key", PAYER_KEY);
     let made = std::process::Command::new(env!("CARGO_BIN_EXE_weir-settle"))
         .args(["sla", "verdict", "-c", &file, "-o", &out, "--period", "0"])
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&made.stdout).contains("a credit of 250000"), "{made:?}");
+    // The payer computes the same from the files that it has, and no more than they prove.
+    let both = match answer {
+        Frame::SampleAck(ack) => {
+            let signed = signed(&agreement, good);
+            let (signature, exit_signature) = (signed.signature, ack.exit_signature);
+            CoSigned { sample: good, signature, exit_signature }
+        }
+        other => panic!("{other:?}"),
+    };
+    let line = serde_json::to_string(&both).unwrap() + "\n";
+    std::fs::write(anvil.path("samples"), line).unwrap();
+    anvil.key_file("payer.key", PAYER_KEY);
+    let judged = |name: &str, statements: &[&str]| {
+        let (file, out) = (path("agreement.json"), path(name));
+        let (samples, client) = (path("samples"), terms().signer.to_string());
+        let statements: Vec<String> = statements.iter().map(|name| path(name)).collect();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weir-settle"));
+        command.args(["sla", "judge", &file, "--period", "0", "--client", &client, "-o", &out]);
+        command.args(["--samples", &samples, "--key-file", &payer]);
+        command.args(statements.iter().flat_map(|file| ["--statements", file]));
+        let output = command.output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let said = judged("judged.json", &["said-4", "said-5", "said-9"]);
+    assert!(said.contains("good 1, bad 2: a credit of 250000"), "{said}");
+    assert!(said.contains("said-9:1: left out"), "{said}");
+    let read = |name| -> Value {
+        serde_json::from_str(&std::fs::read_to_string(anvil.path(name)).unwrap()).unwrap()
+    };
+    assert_eq!(read("judged.json")["verdict"], read("verdict.json")["verdict"]);
+    let said = judged("half.json", &["said-4"]);
+    assert!(said.contains("good 1, bad 0: a credit of 0"), "{said}");
+
     let url = anvil.url();
     let submit = || weir_settle(&["sla", "submit", &out, "--rpc", &url, "--key-file", &payer]);
     assert!(submit().unwrap_err().contains("signed by 1 of payer"));

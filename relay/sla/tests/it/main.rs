@@ -6,5 +6,6 @@ mod evidence;
 mod figures;
 mod judge;
 mod money;
+mod references;
 mod report;
 mod reputation;
