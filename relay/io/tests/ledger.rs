@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -54,9 +54,14 @@ fn used(read: SlotRead) -> SlotSnapshot {
 
 #[test]
 fn a_tunnel_goes_from_open_to_closed_to_free() {
+    a_tunnel_goes(|_, path| LedgerReader::open(path).unwrap());
+    a_tunnel_goes(|writer, _| writer.reader());
+}
+
+fn a_tunnel_goes(reader: impl FnOnce(&LedgerWriter, &Path) -> LedgerReader) {
     let (_dir, path) = place();
     let mut writer = LedgerWriter::create(&path, 77, 3, 4).unwrap();
-    let reader = LedgerReader::open(&path).unwrap();
+    let reader = reader(&writer, &path);
     assert_eq!((reader.epoch(), reader.worker(), reader.slot_count()), (77, 3, 4));
     assert_eq!(reader.iter().count(), 0);
 

@@ -151,8 +151,7 @@ pub(crate) fn start(plan: Plan) -> Result<Running, Failure> {
     let mut ledgers = Vec::new();
     for _ in 0..plan.workers {
         let told = readiness.recv().context("a worker died while it started")?;
-        let ledger = told.map_err(|error| Failure::Unavailable(format!("{error:#}")))?;
-        ledgers.push(LedgerReader::open(&ledger).context("a new ledger can't be read")?);
+        ledgers.push(told.map_err(|error| Failure::Unavailable(format!("{error:#}")))?);
     }
     ledgers.sort_by_key(LedgerReader::worker);
     Ok(Running { peers, threads, questions, ended, listen, ledgers, steering })
@@ -200,12 +199,11 @@ struct Seat {
 
 impl Seat {
     /// The life of a worker thread.
-    fn take(self, ready: std_mpsc::Sender<anyhow::Result<PathBuf>>) -> Result<(), String> {
-        let path = self.ledger.clone();
+    fn take(self, ready: std_mpsc::Sender<anyhow::Result<LedgerReader>>) -> Result<(), String> {
         match self.open() {
             Ok(worker) => {
                 // The receiver is gone only if another worker failed, which ends the process.
-                let _ = ready.send(Ok(path));
+                let _ = ready.send(Ok(worker.ledger.reader()));
                 // If another one panics before it is ready, only the last sender's end tells.
                 drop(ready);
                 worker.run().map_err(|error| error.to_string())

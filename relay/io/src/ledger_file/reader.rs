@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::hint;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 
@@ -52,12 +53,16 @@ pub enum SlotRead {
 /// Reads a ledger file, live or after a crash, and frees what was exported.
 #[derive(Debug)]
 pub struct LedgerReader {
-    map: Map,
+    map: Arc<Map>,
     path: PathBuf,
     slot_count: u32,
 }
 
 impl LedgerReader {
+    pub(super) fn of(map: Arc<Map>, path: PathBuf, slot_count: u32) -> LedgerReader {
+        LedgerReader { map, path, slot_count }
+    }
+
     /// Opens a file that [`super::LedgerWriter`] made. Anything else is an error that says where
     /// it is wrong.
     pub fn open(path: &Path) -> Result<LedgerReader, Error> {
@@ -105,7 +110,7 @@ impl LedgerReader {
         if map.word(H_WORKER).load(Relaxed) > u64::from(u16::MAX) {
             return Err(damage(H_WORKER, "worker number out of range".to_owned()));
         }
-        Ok(LedgerReader { map, path: path.to_owned(), slot_count })
+        Ok(LedgerReader { map: Arc::new(map), path: path.to_owned(), slot_count })
     }
 
     /// Where the file is.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 
@@ -14,6 +15,7 @@ use weir_core::port::{Ledger, LedgerEntry, SlotId};
 
 use super::layout::*;
 use super::map::Map;
+use super::reader::LedgerReader;
 use crate::error::Error;
 
 /// Slots whose space is reserved at a time: about 52 KiB.
@@ -25,7 +27,7 @@ const SEARCH_MAX: usize = 256;
 /// Writes one worker's ledger file. One writer per file; readers are any number.
 #[derive(Debug)]
 pub struct LedgerWriter {
-    map: Map,
+    map: Arc<Map>,
     path: PathBuf,
     slot_count: u32,
     /// Slots that were ever opened.
@@ -63,7 +65,7 @@ impl LedgerWriter {
         let words = file_words(slot_count);
         file.lock().map_err(at("lock"))?;
         file.set_len(words as u64 * 8).map_err(at("set size"))?;
-        let map = Map::new(file, words).map_err(at("map"))?;
+        let map = Arc::new(Map::new(file, words).map_err(at("map"))?);
         let mut writer = LedgerWriter {
             map,
             path: path.to_owned(),
@@ -90,6 +92,12 @@ impl LedgerWriter {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A reader for this process. It shares the mapping, whose pages would otherwise count, and be
+    /// entered in page tables, twice; the file's lock lives as long as either.
+    pub fn reader(&self) -> LedgerReader {
+        LedgerReader::of(Arc::clone(&self.map), self.path.clone(), self.slot_count)
     }
 
     /// Slots that are open or closed and not known to be free.
