@@ -122,6 +122,8 @@ pub struct Driver {
     started_ms: u64,
     /// What is due and isn't done.
     waiting: Vec<Waiting>,
+    /// The wallet's nonce of which it was said that somebody else had a part in it.
+    stranger: Option<u64>,
     /// When it was last said that the wallet is low.
     wallet_said: Option<Instant>,
     refreshed: Option<Instant>,
@@ -199,6 +201,7 @@ impl Driver {
             started: Instant::now(),
             started_ms: crate::now_ms(),
             waiting: Vec::new(),
+            stranger: None,
             wallet_said: None,
             refreshed: None,
             chain: refresh::Known::default(),

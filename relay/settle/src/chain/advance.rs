@@ -75,7 +75,7 @@ impl Driver {
             return self.step(intent.id, Step::Abandoned { reason }).await;
         }
         let fees = Fees { max_fee: fees.max_fee.min(self.prices().ceiling(left)), tip: fees.tip };
-        let nonce = self.free_nonce(head).await?;
+        let Some(nonce) = self.free_nonce(head).await? else { return Ok(()) };
         self.sign(intent.id, self.transaction(nonce, gas, fees, to, input)).await
     }
 
@@ -198,28 +198,36 @@ impl Driver {
         Ok(self.receipt(intent).await?.is_none())
     }
 
-    /// The nonce for a new intent, when none of ours is waiting to be mined.
-    async fn free_nonce(&self, head: u64) -> Result<u64, Error> {
+    /// The nonce for a new intent, when none of ours is waiting to be mined. `None`: not yet.
+    ///
+    /// Only mined transactions count. What somebody else has pending may never be mined, and what
+    /// somebody else has mined may leave the chain again; a transaction of ours behind it could
+    /// then never be mined either. So a pending one is competed with, and a mined one is built upon
+    /// when it is as deep as what is final.
+    async fn free_nonce(&mut self, head: u64) -> Result<Option<u64>, Error> {
         let mined = self.rpc.nonce(self.address(), head).await?;
-        let pending = self.rpc.pending_nonce(self.address()).await?;
-        let chain = mined.max(pending);
-        match self.past.outbox.next_nonce() {
+        let ours = self.past.outbox.next_nonce().unwrap_or(0);
+        if mined < ours {
             // All of ours are mined, so a node that knows less of them is behind or elsewhere.
-            Some(ours) if chain < ours => Err(Error::Rpc {
+            return Err(Error::Rpc {
                 call: "eth_getTransactionCount",
                 rpc: self.rpc.shown(),
                 reason: format!(
-                    "the next nonce is {chain}, but the journal has used up to {}: the node is \
+                    "the next nonce is {mined}, but the journal has used up to {}: the node is \
                      behind, or its chain was reset",
                     ours - 1
                 ),
-            }),
-            Some(ours) if chain > ours => {
-                warn!(chain, ours, "somebody else uses this wallet; give the sidecar its own");
-                Ok(chain)
-            }
-            _ => Ok(chain),
+            });
         }
+        if mined == ours {
+            return Ok(Some(mined));
+        }
+        if self.stranger != Some(mined) {
+            warn!(mined, ours, "somebody else uses this wallet; give the sidecar its own");
+            self.stranger = Some(mined);
+        }
+        let deep = head.saturating_sub(self.config.confirmations);
+        Ok((self.rpc.nonce(self.address(), deep).await? == mined).then_some(mined))
     }
 
     /// How long the shortest of what an intent claims can still be claimed.

@@ -180,17 +180,6 @@ impl Quorum {
         self.agree("eth_getTransactionCount", "the wallet", answers, PartialEq::eq)
     }
 
-    /// The lowest next nonce that an endpoint sees with what waits in its pool. Pools differ, so
-    /// they need not agree; a nonce that is too low is refused, one too high would leave a gap.
-    ///
-    /// # Errors
-    /// [`Error::Rpc`] if none answers.
-    pub async fn pending_nonce(&self, of: Address) -> Result<u64, Error> {
-        let ask = move |rpc: Rpc| async move { rpc.nonce(of, BlockNumberOrTag::Pending).await };
-        let least = self.ask(ask).await.least(self.config.quorum);
-        self.taken("eth_getTransactionCount", least)
-    }
-
     /// Where a transaction is, as of the block of the last look. An endpoint that doesn't have the
     /// block yet has no say in it.
     ///

@@ -251,6 +251,49 @@ async fn a_claim_whose_nonce_was_taken_is_claimed_by_another() {
     running.stop().await.unwrap();
 }
 
+/// Somebody else has the key, and what they did leaves the chain again. A transaction of ours with
+/// the nonce after theirs could then never be mined.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_of_somebody_else_is_built_upon_when_it_is_final() {
+    let Some(scene) = scene("", |config| config.chain.confirmations = 2).await else { return };
+    let running = scene.start().await;
+    drop(use_and_pay(&scene.config, 1, scene.channel, 1000).await);
+    let before = scene.anvil.exit_nonce().await;
+    let theirs = json!([{
+        "from": scene.anvil.exit_wallet().address().to_string(),
+        "to": "0x0000000000000000000000000000000000000001",
+        "gas": "0x5208",
+    }]);
+    scene.anvil.call("eth_sendTransaction", theirs).await;
+    eventually("it is mined", LONG, async || {
+        (scene.anvil.exit_nonce().await == before + 1).then_some(())
+    })
+    .await;
+    let driver = running.sidecar.driver.clone();
+    let settle = tokio::spawn(async move { driver.settle_now().await });
+    seen(&running, "a claim is planned", |view| (!view.open.is_empty()).then_some(())).await;
+    // Some looks at the chain later it still is: nothing is built on what may go.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let view = running.sidecar.driver.view();
+    assert_eq!((view.open[0].state, view.open[0].nonce), ("planned", None));
+
+    scene.anvil.call("anvil_reorg", json!([1, []])).await;
+    let mined = |view: &ChainView| view.open.iter().find(|i| i.state == "mined")?.nonce;
+    assert_eq!(seen(&running, "ours is mined", mined).await, before);
+    let mining = async {
+        loop {
+            scene.anvil.call("evm_mine", json!([])).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let report = tokio::select! {
+        report = tokio::time::timeout(LONG, settle) => report.unwrap().unwrap().unwrap(),
+        () = mining => unreachable!("it goes on for ever"),
+    };
+    assert_eq!((report.claimed, report.problems.len()), (1000, 0), "{report:?}");
+    running.stop().await.unwrap();
+}
+
 /// The journal is from next year: the clock was wrong then, or is wrong now. Waiting a year for the
 /// period to be over would be the end of a deposit.
 #[tokio::test(flavor = "multi_thread")]

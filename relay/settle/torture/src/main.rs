@@ -9,7 +9,8 @@ const USAGE: &str = "\
 settle-torture [--runs N] [--seed N] [--json]
 
   --runs N   courses of events to try, 5000 unless told otherwise
-  --seed N   the first seed, 1 unless told otherwise; --runs 1 repeats that course alone
+  --seed N   the first seed, 1 unless told otherwise; --runs 1 repeats that course alone, and
+             with WEIR_LOG=info it tells its story on stderr
   --json     print the result as JSON";
 
 fn main() -> ExitCode {
@@ -27,7 +28,16 @@ fn main() -> ExitCode {
             }
         }
     }
-    let summary = torture(seed, runs);
+    // The log of one course is the story of that course.
+    if let (1, Some(filter)) = (runs, std::env::var_os("WEIR_LOG")) {
+        let filter = tracing_subscriber::EnvFilter::new(filter.to_string_lossy());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    let summary = torture(seed, runs, |done| {
+        if done % PROGRESS == 0 {
+            eprintln!("{done} of {runs}");
+        }
+    });
     if json {
         match serde_json::to_string_pretty(&summary) {
             Ok(text) => println!("{text}"),
@@ -44,6 +54,9 @@ fn main() -> ExitCode {
         && covered;
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+/// Runs between two lines that say how far it is.
+const PROGRESS: u64 = 500;
 
 /// From so many runs on every step must have been crashed at.
 const COVERING_RUNS: u64 = 200;

@@ -4,8 +4,6 @@
 mod answers;
 mod contracts;
 
-use std::collections::BTreeMap;
-
 use alloy::consensus::{Transaction, TxEnvelope};
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256, Bytes, LogData, keccak256};
@@ -254,12 +252,5 @@ impl Node {
             return Err("the transaction pool is full".into());
         }
         Ok(hash)
-    }
-
-    fn pending_nonce(&self, of: Address) -> u64 {
-        let mined = self.world().nonces.get(&of).copied().unwrap_or(0);
-        let waiting: BTreeMap<u64, ()> =
-            self.pool.iter().filter(|tx| tx.from == of).map(|tx| (tx.nonce, ())).collect();
-        (mined..).find(|nonce| !waiting.contains_key(nonce)).unwrap_or(mined)
     }
 }

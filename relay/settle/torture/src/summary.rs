@@ -46,8 +46,8 @@ impl Summary {
     }
 }
 
-/// Makes `runs` runs with the seeds from `first` on, on all processors.
-pub fn torture(first: u64, runs: u64) -> Summary {
+/// Makes `runs` runs with the seeds from `first` on, on all processors; `done` is told how many are.
+pub fn torture(first: u64, runs: u64, done: impl Fn(u64) + Sync) -> Summary {
     let next = AtomicU64::new(first);
     let verdicts = Mutex::new(Vec::new());
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -60,7 +60,9 @@ pub fn torture(first: u64, runs: u64) -> Summary {
                         return;
                     }
                     let verdict = run(seed, target(seed));
-                    verdicts.lock().unwrap_or_else(PoisonError::into_inner).push(verdict);
+                    let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+                    verdicts.push(verdict);
+                    done(verdicts.len() as u64);
                 }
             });
         }

@@ -84,21 +84,6 @@ impl<T> Answers<T> {
         Vote { outcome, dissent, said }
     }
 
-    /// The least value, if enough answered.
-    pub(super) fn least(self, quorum: usize) -> Outcome<T>
-    where
-        T: Ord,
-    {
-        let answered = self.values().count();
-        if answered < quorum {
-            return Outcome::TooFew(answered, self.0.into_iter().find_map(|(_, a)| a.err()));
-        }
-        match self.0.into_iter().filter_map(|(_, a)| a.ok()).min() {
-            Some(least) => Outcome::Agreed(least),
-            None => Outcome::TooFew(0, None),
-        }
-    }
-
     /// The middle value; the lower of two.
     pub(super) fn middle(self) -> Outcome<T>
     where

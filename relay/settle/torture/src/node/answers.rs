@@ -32,9 +32,6 @@ impl Node {
             }
             "eth_getTransactionCount" => {
                 let of: Address = parse(&params[0])?;
-                if params[1] == "pending" && self.mood != Mood::Stale {
-                    return Ok(quantity(self.pending_nonce(of)));
-                }
                 let block = &self.blocks[self.block(&params[1], newest)? as usize];
                 Ok(quantity(block.after.nonces.get(&of).copied().unwrap_or(0)))
             }
