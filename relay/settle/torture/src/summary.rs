@@ -46,7 +46,8 @@ impl Summary {
     }
 }
 
-/// Makes `runs` runs with the seeds from `first` on, on all processors; `done` is told how many are.
+/// Makes `runs` runs with the seeds from `first` on, on all processors; `done` is told how many
+/// there are so far.
 pub fn torture(first: u64, runs: u64, done: impl Fn(u64) + Sync) -> Summary {
     let next = AtomicU64::new(first);
     let verdicts = Mutex::new(Vec::new());
