@@ -1,6 +1,7 @@
 //! Memory of connections and tunnels that are held.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use weir_load::spec::Work;
@@ -13,6 +14,13 @@ use crate::run::sample::rss_bytes;
 use crate::run::scenario::{At, Service};
 use crate::run::subject::{Setup, Subject};
 use crate::run::target::ECHO_PORTS;
+
+/// Between two looks at a relay's memory.
+const LOOK: Duration = Duration::from_millis(250);
+/// It is steady after so many looks that agree.
+const STEADY_LOOKS: u32 = 8;
+/// Looks at one that never is.
+const LOOKS_MAX: u32 = 32;
 
 /// With more than one tunnel per connection a second relay holds the same connections with one
 /// each, and the difference is what a further tunnel takes.
@@ -41,6 +49,22 @@ pub(super) fn run(
         notes: held.notes,
         ..Sample::default()
     })
+}
+
+/// Memory once it has stopped changing: what the burst of openings needed is given back when a
+/// second or two have been calm.
+fn settled(pid: u32) -> Result<u64> {
+    let (mut last, mut same) = (rss_bytes(pid)?, 0);
+    for _ in 0..LOOKS_MAX {
+        interrupt::sleep(LOOK)?;
+        let now = rss_bytes(pid)?;
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        if same == STEADY_LOOKS {
+            break;
+        }
+    }
+    Ok(last)
 }
 
 struct Held {
@@ -74,9 +98,7 @@ fn hold(
     let program = &ground.bed.programs.load;
     let mut generator = Generator::ready(ground.bed.lab, program, &spec, conditions.dir)?;
     generator.begin(|| Ok(()))?;
-    // What was queued for the last tunnels is given back.
-    interrupt::sleep(conditions.warmup)?;
-    let after = rss_bytes(pid)?;
+    let after = settled(pid)?;
     let report = generator.stop()?;
     let mut notes = report.notes;
     notes.append(&mut running.notes);
