@@ -8,6 +8,7 @@ mod process;
 mod report;
 mod scene;
 mod settlement;
+mod sla;
 mod traffic;
 
 use anyhow::{Result, bail};
@@ -78,7 +79,8 @@ fn play(scene: &mut Scene, report: &mut Report) -> Result<()> {
     traffic::run(scene, report)?;
     latency(scene, report)?;
     settlement::settle_all(scene, report, "after the traffic", true)?;
-    crash::run(scene, report)
+    crash::run(scene, report)?;
+    sla::run(scene, report)
 }
 
 /// Which backend, and which kernel programs in which mode.

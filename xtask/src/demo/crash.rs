@@ -92,7 +92,7 @@ fn start_transfer(scene: &Scene) -> Result<Process> {
 }
 
 /// Waits until a small request goes through the restarted relay.
-fn wait_for_service(scene: &Scene) -> Result<()> {
+pub fn wait_for_service(scene: &Scene) -> Result<()> {
     let (web, port) = (scene::WEB, scene::port(&scene.lab, 53));
     let words = format!("dns --socks {} --target {web}:{port} --count 1", scene::SOCKS);
     let start = Instant::now();

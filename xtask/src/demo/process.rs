@@ -71,6 +71,13 @@ impl Process {
             return Ok(false);
         }
         sh::read(sh::cmd("kill").args(["-TERM", &self.child.id().to_string()]))?;
+        let well = self.ends(limit)?;
+        self.kill();
+        Ok(well)
+    }
+
+    /// Waits until it ends by itself. Whether it did within `limit`, and well.
+    pub fn ends(&mut self, limit: Duration) -> Result<bool> {
         let start = Instant::now();
         while start.elapsed() < limit {
             if let Some(status) = self.child.try_wait()? {
@@ -78,7 +85,6 @@ impl Process {
             }
             std::thread::park_timeout(LOOK_AGAIN);
         }
-        self.kill();
         Ok(false)
     }
 

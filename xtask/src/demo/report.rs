@@ -43,6 +43,26 @@ pub struct Crash {
     pub window_bytes: u64,
 }
 
+/// A service level that was broken, and what it cost.
+#[derive(Clone, Debug, Default)]
+pub struct Breach {
+    pub agreement: String,
+    pub interval_s: u64,
+    pub intervals: u64,
+    pub good: u64,
+    pub bad: u64,
+    /// How many intervals the buyer's client and the exit both signed a sample of.
+    pub co_signed: u64,
+    /// How many statements three measurers made.
+    pub statements: u64,
+    /// Of one period, in the token's smallest unit.
+    pub fee: u128,
+    /// What the agreed ladder says, computed here.
+    pub credit: u128,
+    /// By how much the buyer's balance grew on the chain.
+    pub credited: u128,
+}
+
 /// A sentence that must be true, and what was found.
 #[derive(Clone, Debug)]
 pub struct Check {
@@ -56,6 +76,7 @@ pub struct Report {
     pub tunnels: Vec<TunnelRow>,
     pub settlement: Settlement,
     pub crash: Crash,
+    pub breach: Breach,
     pub xdp_mode: String,
     pub xdp_ns_per_packet: Option<f64>,
     pub backend: String,
@@ -106,6 +127,18 @@ impl Report {
                 "lost_bytes": self.crash.lost_bytes,
                 "double_counted_bytes": self.crash.double_counted_bytes,
                 "window_bytes": self.crash.window_bytes,
+            },
+            "sla": {
+                "agreement": self.breach.agreement,
+                "interval_s": self.breach.interval_s,
+                "intervals": self.breach.intervals,
+                "good": self.breach.good,
+                "bad": self.breach.bad,
+                "co_signed": self.breach.co_signed,
+                "statements": self.breach.statements,
+                "fee": self.breach.fee.to_string(),
+                "credit": self.breach.credit.to_string(),
+                "credited": self.breach.credited.to_string(),
             },
             "checks": self.checks.iter().map(|check| json!({
                 "name": check.name, "ok": check.ok, "found": check.found,
@@ -165,6 +198,11 @@ impl Report {
         line(format!(
             "after kill -9     {} bytes lost (window {}), {} counted twice",
             self.crash.lost_bytes, self.crash.window_bytes, self.crash.double_counted_bytes
+        ));
+        let b = &self.breach;
+        line(format!(
+            "service level     {} of {} intervals bad, {} good: {} of a fee of {} credited from the bond",
+            b.bad, b.intervals, b.good, b.credited, b.fee
         ));
         for reason in &self.not_shown {
             line(format!("not shown         {reason}"));

@@ -32,6 +32,9 @@ pub const HTTP_PROXY: &str = "127.0.0.1:18080";
 const RELAY_PORT: u16 = 14433;
 const UNPRIVILEGED_PORTS: u16 = 20_000;
 
+/// What client and exit both signed, in the folder of the run.
+pub const SAMPLES: &str = "samples.jsonl";
+
 /// Target-facing names; the lab's own DNS server knows them.
 pub const WEB: &str = "web.lab.test";
 pub const ECHO: &str = "echo.lab.test";
@@ -143,13 +146,30 @@ impl Scene {
         let chain = Chain::start(&lab, &binaries, &dir)?;
         let settle = start_settle(&lab, &binaries, &dir, &chain)?;
         let relay = start_relay(&lab, &binaries, &dir, &chain, xdp)?;
-        let client = start_client(&lab, &binaries, &dir, &chain)?;
+        let client = start_client(&lab, &binaries, &dir, &chain, None)?;
         Ok(Scene { client, relay, settle, chain, internet, binaries, dir, lab, xdp })
     }
 
     /// Starts the relay again with the same configuration, after it was killed.
     pub fn restart_relay(&mut self) -> Result<()> {
         self.relay = start_relay(&self.lab, &self.binaries, &self.dir, &self.chain, self.xdp)?;
+        Ok(())
+    }
+
+    /// Ends the sidecar and starts it again with the configuration as it is now.
+    pub fn restart_settle(&mut self) -> Result<()> {
+        self.settle.terminate(STOP_LIMIT)?;
+        // So that its socket means that it is up again.
+        let _ = fs::remove_file(self.dir.join("settle.sock"));
+        self.settle = start_settle(&self.lab, &self.binaries, &self.dir, &self.chain)?;
+        Ok(())
+    }
+
+    /// Ends the client and starts one that measures under this agreement.
+    pub fn restart_client(&mut self, agreement: &Path) -> Result<()> {
+        self.client.terminate(STOP_LIMIT)?;
+        let agreement = Some(agreement);
+        self.client = start_client(&self.lab, &self.binaries, &self.dir, &self.chain, agreement)?;
         Ok(())
     }
 
@@ -238,7 +258,8 @@ fn start_relay(
     chain: &Chain,
     xdp: bool,
 ) -> Result<Process> {
-    let config = dir.write("relay.toml", &relay_config(lab, dir, chain, xdp))?;
+    let config = relay_config(lab, dir, chain, xdp) + &chain.measurer_grants(dir)?;
+    let config = dir.write("relay.toml", &config)?;
     let mut command = lab.on(Host::Relay, &binaries.weir);
     command.arg("run").arg("-c").arg(config);
     let mut process = Process::start("relay", command, dir.path())?;
@@ -309,18 +330,31 @@ channel = "{channel}"
     )
 }
 
-fn start_client(lab: &Lab, binaries: &Binaries, dir: &RunDir, chain: &Chain) -> Result<Process> {
-    // IPv6 on this leg; the targets are reached over both.
-    let relay = relay_address(lab);
+/// Where clients find the relay. IPv6 on this leg; the targets are reached over both.
+pub fn relay_url(lab: &Lab) -> String {
+    format!("https://[{}]:{RELAY_PORT}", relay_address(lab))
+}
+
+fn start_client(
+    lab: &Lab,
+    binaries: &Binaries,
+    dir: &RunDir,
+    chain: &Chain,
+    agreement: Option<&Path>,
+) -> Result<Process> {
     let mut command = lab.on(Host::Client, &binaries.weir);
     command
         .arg("client")
-        .args(["--relay", &format!("https://[{relay}]:{RELAY_PORT}")])
+        .args(["--relay", &relay_url(lab)])
         .args(["--token", &format!("file:{}", dir.join("token").display())])
         .arg("--ca")
         .arg(dir.join("relay/self-signed.crt"))
         .args(["--socks", SOCKS, "--http", HTTP_PROXY, "--admin", CLIENT_ADMIN]);
     chain.payer_options(&mut command, dir);
+    if let Some(agreement) = agreement {
+        command.arg("--sla-agreement").arg(agreement);
+        command.arg("--sla-samples").arg(dir.join(SAMPLES));
+    }
     let mut process = Process::start("client", command, dir.path())?;
     let admin: SocketAddr = CLIENT_ADMIN.parse()?;
     process.wait_until(START_LIMIT, || {
