@@ -15,6 +15,7 @@ use crate::config::{EngineConfig, Limits};
 use crate::control::ControlRequest;
 use crate::egress::Egress;
 use crate::grants::{Grant, Grants};
+use crate::held::Held;
 use crate::ledger::TunnelCounters;
 use crate::policy::Policy;
 use crate::port::SlotId;
@@ -54,8 +55,8 @@ pub(crate) struct Core {
     pub(crate) moved: Vec<usize>,
     /// Last counters of tunnels that are gone.
     pub(crate) finals: Vec<(SlotId, TunnelCounters)>,
-    /// Tunnels that stopped for want of credit.
-    pub(crate) out_of_credit: Vec<usize>,
+    /// TCP tunnels, and others that write a stream, that wait for credit.
+    pub(crate) held: Held,
     pub(crate) draining: bool,
     tunnels_of_grant: HashMap<u32, u32>,
     id_base: u128,
@@ -70,6 +71,8 @@ const COUNTER_BITS: u32 = 48;
 impl Core {
     pub(crate) fn new(config: &EngineConfig, now: Instant) -> Self {
         let worker = u64::from(config.worker) << COUNTER_BITS;
+        let mut timers = Timers::default();
+        let held = Held::new(&mut timers, now);
         Core {
             name: config.name.clone(),
             limits: config.limits.clone(),
@@ -81,7 +84,7 @@ impl Core {
             stats: EngineStats::default(),
             now,
             chunks: Chunks::default(),
-            timers: Timers::default(),
+            timers,
             egress: Egress::new(config.limits.egress_sockets),
             queries: Queries::default(),
             sources: Sources::default(),
@@ -91,7 +94,7 @@ impl Core {
             opened: Vec::new(),
             moved: Vec::new(),
             finals: Vec::new(),
-            out_of_credit: Vec::new(),
+            held,
             draining: false,
             tunnels_of_grant: HashMap::new(),
             id_base: u128::from(config.epoch) << 64 | u128::from(worker),
@@ -151,6 +154,8 @@ impl Core {
         }
         tunnel.traffic.clear();
         tunnel.connection = None;
+        self.let_go(key);
+        let tunnel = &mut self.tunnels[key];
         self.timers.set(tunnel.timer, None);
         let grant = tunnel.meter.grant.id;
         if let Some(open) = self.tunnels_of_grant.get_mut(&grant) {
@@ -198,18 +203,6 @@ impl Core {
             let first = tunnel.deficit.spend(bytes);
             self.egress.stay_ready(key, &mut tunnel.ready, first);
         }
-    }
-
-    /// Whether a tunnel's payer has used up what is covered; remembers the tunnel if so.
-    pub(crate) fn is_out_of_credit(&mut self, key: usize) -> bool {
-        let tunnel = &mut self.tunnels[key];
-        if !tunnel.meter.grant.exhausted() {
-            return false;
-        }
-        if !std::mem::replace(&mut tunnel.out_of_credit, true) {
-            self.out_of_credit.push(key);
-        }
-        true
     }
 
     pub(crate) fn set_timer(&mut self, timer: TimerId, at: Option<Instant>) {

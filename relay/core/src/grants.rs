@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::credit::{CreditLine, Standing};
 
 /// The credentials that the relay accepts. A snapshot: replaced as a whole on reload.
 #[derive(Clone, Debug, Default)]
@@ -56,9 +58,27 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Whether nothing more is forwarded under this grant, for now or for good.
+    /// Whether nothing is forwarded under this grant, at this moment or for good.
     pub fn exhausted(&self) -> bool {
-        self.credit.exhausted() || self.allowance.as_ref().is_some_and(|line| line.exhausted())
+        self.open() == 0
+    }
+
+    /// Bytes that may flow at this moment.
+    pub fn open(&self) -> u64 {
+        let allowance = self.allowance.as_ref().map_or(u64::MAX, |line| line.open());
+        self.credit.open().min(allowance)
+    }
+
+    /// Whether nothing more is forwarded before somebody pays.
+    pub fn stopped(&self) -> bool {
+        let stopped = |line: &CreditLine| line.standing() == Standing::Stopped;
+        stopped(&self.credit) || self.allowance.as_deref().is_some_and(stopped)
+    }
+
+    /// Moves on the gates of a grant that is exhausted; the worse of its standings.
+    pub fn pace(&self, now: Instant) -> Standing {
+        let credit = self.credit.pace(now);
+        self.allowance.as_ref().map_or(credit, |line| line.pace(now).max(credit))
     }
 
     /// Adds what a worker forwarded.
@@ -67,64 +87,5 @@ impl Grant {
         if let Some(line) = &self.allowance {
             line.add_used(bytes);
         }
-    }
-}
-
-/// How many bytes a payer has used and how many are covered, both directions together, counted
-/// from the same start.
-#[derive(Debug)]
-pub struct CreditLine {
-    used: AtomicU64,
-    limit: AtomicU64,
-}
-
-impl CreditLine {
-    /// A line with nothing used. `u64::MAX` is no limit.
-    pub fn new(limit_bytes: u64) -> Self {
-        CreditLine { used: AtomicU64::new(0), limit: AtomicU64::new(limit_bytes) }
-    }
-
-    /// A line that is never exhausted.
-    pub fn unlimited() -> Self {
-        CreditLine::new(u64::MAX)
-    }
-
-    /// Continues at `bytes`, after a restart.
-    pub fn set_used(&self, bytes: u64) {
-        self.used.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Adds what a worker forwarded in a turn.
-    pub fn add_used(&self, bytes: u64) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Raises the limit, for more that was paid for.
-    pub fn raise_limit(&self, bytes: u64) {
-        let raise = |limit: u64| Some(limit.saturating_add(bytes));
-        let _ = self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
-    }
-
-    /// Moves the limit; tell the workers with [`Command::CreditChanged`](crate::Command).
-    pub fn set_limit(&self, bytes: u64) {
-        self.limit.store(bytes, Ordering::Relaxed);
-    }
-
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    pub fn limit(&self) -> u64 {
-        self.limit.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that are still covered.
-    pub fn left(&self) -> u64 {
-        self.limit().saturating_sub(self.used())
-    }
-
-    /// Whether the payer has to pay before more is forwarded.
-    pub fn exhausted(&self) -> bool {
-        self.left() == 0
     }
 }

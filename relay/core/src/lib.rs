@@ -22,11 +22,13 @@ pub mod config;
 mod connection;
 pub mod control;
 mod core;
+pub mod credit;
 mod deficit;
 mod egress;
 mod engine;
 mod error;
 pub mod grants;
+mod held;
 pub mod ledger;
 mod meter;
 pub mod policy;
@@ -40,9 +42,10 @@ pub mod turn;
 
 pub use config::{CidFactory, CongestionControl, EndpointKeys, EngineConfig, Limits, QuicConfig};
 pub use control::{Command, ControlReply, ControlRequest, QueryId, ResolveError, TokenRefusal};
+pub use credit::CreditLine;
 pub use engine::Engine;
 pub use error::Error;
-pub use grants::{CreditLine, Grant, Grants};
+pub use grants::{Grant, Grants};
 pub use policy::{Cidr, Policy, Refusal};
 pub use stats::EngineStats;
 

@@ -17,13 +17,16 @@ pub(crate) struct Meter {
     slot: Option<SlotId>,
     /// Forwarded bytes that the credit line knows of.
     charged: u64,
+    /// The payer is near its limit: what is forwarded is charged at once, not once a turn.
+    pub(crate) eager: bool,
     /// Whether the tunnel is on the list of those to publish.
     pub(crate) listed: bool,
 }
 
 impl Meter {
     pub(crate) fn new(grant: Arc<Grant>) -> Self {
-        Meter { grant, counters: TunnelCounters::default(), slot: None, charged: 0, listed: false }
+        let counters = TunnelCounters::default();
+        Meter { grant, counters, slot: None, charged: 0, eager: false, listed: false }
     }
 
     pub(crate) fn counters(&self) -> &TunnelCounters {
@@ -46,6 +49,9 @@ impl Meter {
         self.counters.up.forwarded.add_many(datagrams, bytes);
         stats.up_bytes += bytes;
         stats.up_datagrams += datagrams;
+        if self.eager {
+            self.charge();
+        }
     }
 
     pub(crate) fn up_dropped(
@@ -67,6 +73,9 @@ impl Meter {
         self.counters.down.forwarded.add_many(datagrams, bytes);
         stats.down_bytes += bytes;
         stats.down_datagrams += datagrams;
+        if self.eager {
+            self.charge();
+        }
     }
 
     pub(crate) fn down_dropped(
@@ -96,11 +105,16 @@ impl Meter {
         }
     }
 
+    /// Forwarded bytes that the credit line doesn't know of yet.
+    pub(crate) fn uncharged(&self) -> u64 {
+        self.counters.up.forwarded.bytes + self.counters.down.forwarded.bytes - self.charged
+    }
+
     /// Charges the credit line with what was forwarded since the last call.
     pub(crate) fn charge(&mut self) {
-        let forwarded = self.counters.up.forwarded.bytes + self.counters.down.forwarded.bytes;
-        self.grant.add_used(forwarded - self.charged);
-        self.charged = forwarded;
+        let bytes = self.uncharged();
+        self.grant.add_used(bytes);
+        self.charged += bytes;
     }
 }
 

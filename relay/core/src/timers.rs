@@ -11,6 +11,8 @@ pub(crate) enum Due {
     Connection(usize),
     Tunnel(usize),
     Query(u64),
+    /// The trickle of payers in their overdraft.
+    Credit,
     /// The drain deadline.
     Drain,
 }

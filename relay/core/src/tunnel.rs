@@ -37,8 +37,8 @@ pub(crate) struct Tunnel {
     pub(crate) timer: TimerId,
     /// Whether it is on the list of those with something for their socket.
     pub(crate) ready: bool,
-    /// Whether it is on the list of those that wait for credit.
-    pub(crate) out_of_credit: bool,
+    /// Its place on the list of those that wait for credit.
+    pub(crate) held_at: Option<usize>,
     /// Bytes that it may still hand over in its turn.
     pub(crate) deficit: Deficit,
     pub(crate) traffic: Traffic,
@@ -119,7 +119,7 @@ impl Tunnel {
             meter: Meter::new(grant),
             timer,
             ready: false,
-            out_of_credit: false,
+            held_at: None,
             deficit: Deficit::default(),
             traffic,
         }

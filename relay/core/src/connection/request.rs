@@ -227,22 +227,40 @@ impl Connection {
 
     /// Writes what waits for a stream, and does what follows from how far that came.
     pub(super) fn flush(&mut self, core: &mut Core, id: StreamId, now: Instant) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
+        let Some(mut request) = self.requests.get_mut(&id) else { return };
         let tunnel = match request.phase {
             Phase::Tunnel(key) => Some(key),
             _ => None,
         };
-        // What came from the target but isn't covered waits for the payer.
-        if tunnel.is_some_and(|key| request.out.payload_bytes() > 0 && core.is_out_of_credit(key)) {
-            return;
-        }
-        let written = request.out.write(&mut self.quic, id);
-        self.touch(&mut core.dirty);
-        if let Some(key) = tunnel
-            && (written.payload > 0 || written.pieces > 0)
-        {
-            self.forwarded(core, key, written.payload, written.pieces);
-        }
+        let written = loop {
+            // What came from the target but isn't covered waits for the payer.
+            let mut room = u64::MAX;
+            if let Some(key) = tunnel
+                && request.out.payload_bytes() > 0
+            {
+                room = core.credit_room(key, 0);
+                if room == 0 {
+                    core.tunnels[key].meter.charge();
+                    if core.is_out_of_credit(key) {
+                        return;
+                    }
+                    room = core.credit_room(key, 0);
+                }
+            }
+            let written = request.out.write(&mut self.quic, id, room);
+            self.touch(&mut core.dirty);
+            if let Some(key) = tunnel
+                && (written.payload > 0 || written.pieces > 0)
+            {
+                self.forwarded(core, key, written.payload, written.pieces);
+            }
+            // Ends: what is written is charged, and the gate doesn't move within a turn.
+            if !written.uncovered {
+                break written;
+            }
+            let Some(more) = self.requests.get_mut(&id) else { return };
+            request = more;
+        };
         if written.stopped {
             self.stopped(core, id);
         } else if written.finished {
@@ -391,7 +409,7 @@ impl Connection {
     ) {
         let refusal = if grant.allowance.as_ref().is_some_and(|line| line.exhausted()) {
             Some(answer::token_used_up(&core.name, &core.token_challenges))
-        } else if grant.exhausted() {
+        } else if grant.stopped() {
             Some(answer::out_of_credit(&core.name))
         } else if !core.grant_has_room(&grant) {
             Some(answer::too_many_tunnels(&core.name))

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use quinn_proto::{StreamId, WriteError};
 
 /// Pieces of a stream in order; some carry payload of a tunnel behind a header.
@@ -31,6 +31,8 @@ pub(super) struct Written {
     pub(super) pieces: u64,
     /// Everything is written, the end of the stream too if it was asked for.
     pub(super) finished: bool,
+    /// More could be written than there was room for.
+    pub(super) uncovered: bool,
     /// The client doesn't want more, or the stream is over.
     pub(super) stopped: bool,
 }
@@ -58,13 +60,31 @@ impl SendQueue {
         self.payload_bytes
     }
 
-    /// Writes as much as flow control takes.
-    pub(super) fn write(&mut self, quic: &mut quinn_proto::Connection, id: StreamId) -> Written {
+    /// Writes as much as flow control takes, and no more than `room` bytes of payload.
+    pub(super) fn write(
+        &mut self,
+        quic: &mut quinn_proto::Connection,
+        id: StreamId,
+        room: u64,
+    ) -> Written {
         let mut done = Written::default();
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         let mut stream = quic.send_stream(id);
         while let Some(piece) = self.pieces.front_mut() {
             if !piece.bytes.is_empty() {
-                match stream.write_chunks(std::slice::from_mut(&mut piece.bytes)) {
+                let covered = piece.header.saturating_add(room - done.payload);
+                if covered == 0 {
+                    done.uncovered = true;
+                    return done;
+                }
+                let result = if covered < piece.bytes.len() {
+                    let mut part = [piece.bytes.slice(..covered)];
+                    let written = stream.write_chunks(&mut part);
+                    written.inspect(|written| piece.bytes.advance(written.bytes))
+                } else {
+                    stream.write_chunks(std::slice::from_mut(&mut piece.bytes))
+                };
+                match result {
                     Ok(written) => {
                         let header = written.bytes.min(piece.header);
                         piece.header -= header;

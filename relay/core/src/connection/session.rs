@@ -10,6 +10,7 @@ use ring::digest;
 use weir_proto::request::Credential;
 
 use crate::core::Core;
+use crate::credit::Presence;
 use crate::grants::Grant;
 
 use super::Connection;
@@ -21,6 +22,8 @@ pub(super) struct Session {
     grant: u32,
     /// Of a session that was opened with a blind token.
     token: Option<TokenSession>,
+    /// Counts on its payer's account.
+    _presence: Presence,
 }
 
 /// What tokens bought on one connection.
@@ -136,7 +139,8 @@ impl Connection {
             Some(session) => session.id,
             None => {
                 let id = core.new_session();
-                self.sessions.push(Session { id, grant: grant.id, token });
+                let presence = Presence::new(&grant.credit);
+                self.sessions.push(Session { id, grant: grant.id, token, _presence: presence });
                 self.allow_more_requests(core);
                 id
             }

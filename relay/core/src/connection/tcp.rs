@@ -35,17 +35,23 @@ impl Connection {
         buffer: &mut Vec<u8>,
         now: Instant,
     ) -> Option<EgressOp> {
-        if core.is_out_of_credit(key) {
-            return None;
+        let mut open = core.credit_room(key, 0);
+        if open == 0 {
+            // Else it wouldn't wait in line, and nobody would wake it.
+            core.tunnels[key].meter.charge();
+            if core.is_out_of_credit(key) {
+                return None;
+            }
+            open = core.credit_room(key, 0);
         }
         let tunnel = &mut core.tunnels[key];
         let id = tunnel.stream;
         let Traffic::Tcp(tcp) = &mut tunnel.traffic else { return None };
-        if let Some(op) = tcp.credit(exit) {
+        if let Some(op) = tcp.credit(exit, open) {
             return Some(op);
         }
         if tcp.up == Up::Open {
-            let room = tcp.room().min(MAX_TRAIN_BYTES);
+            let room = tcp.room(open).min(MAX_TRAIN_BYTES);
             match self.read_content(id, room, buffer) {
                 Ok(Uplink::Paused) => {}
                 Ok(Uplink::Ended) => tcp.up = Up::Ending,

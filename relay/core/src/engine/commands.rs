@@ -6,6 +6,7 @@ use weir_proto::H3Code;
 
 use crate::answer;
 use crate::control::{Command, ControlReply};
+use crate::credit::Standing;
 use crate::error::Error;
 use crate::queries::Waiter;
 use crate::quic;
@@ -99,11 +100,23 @@ impl Engine {
         }
     }
 
-    /// Looks whether tunnels that stopped for want of credit can go on.
-    fn resume(&mut self, now: Instant) {
-        for key in std::mem::take(&mut self.core.out_of_credit) {
-            let Some(tunnel) = self.core.tunnels.get_mut(key) else { continue };
-            tunnel.out_of_credit = false;
+    /// Lets those go on that waited for credit and have some.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let mut place = 0;
+        // Whoever is held again meanwhile comes to the end, and waits for the next look.
+        for _ in 0..self.core.held.len() {
+            let Some(key) = self.core.held.get(place) else { break };
+            let grant = &self.core.tunnels[key].meter.grant;
+            let exhausted = grant.exhausted();
+            let standing = if exhausted { grant.pace(now) } else { Standing::Open };
+            if exhausted && grant.exhausted() {
+                if standing == Standing::Throttled {
+                    self.core.tick();
+                }
+                place += 1;
+                continue;
+            }
+            self.core.let_go(key);
             self.core.mark_ready(key);
             if let Some((connection, core)) = self.split_tunnel(key) {
                 connection.resume(core, key, now);

@@ -27,6 +27,10 @@ impl Engine {
                 }
                 Due::Tunnel(key) => self.tunnel_timeout(key, now),
                 Due::Query(query) => self.resource_timeout(QueryId(query), now),
+                Due::Credit => {
+                    self.core.held.ticked();
+                    self.resume(now);
+                }
                 Due::Drain => self.close_all(now),
             }
         }

@@ -12,6 +12,9 @@ use crate::port::{EgressId, EgressOp};
 /// between two turns; the rest stays in the client's flow control window.
 pub(crate) const UP_IN_FLIGHT_MAX: usize = 256 << 10;
 
+/// Read credit that is worth a read, however little the payer may have.
+const CREDIT_MIN: usize = 4 << 10;
+
 #[derive(Debug)]
 pub(crate) struct Tcp {
     /// Lengths of the sends under way, oldest first.
@@ -58,9 +61,10 @@ impl Tcp {
         self.credit_due = 0;
     }
 
-    /// Bytes that the backend can be given now.
-    pub(crate) fn room(&self) -> usize {
-        UP_IN_FLIGHT_MAX.saturating_sub(self.in_flight)
+    /// Bytes that the backend can be given now, if the payer may have `open` forwarded.
+    pub(crate) fn room(&self, open: u64) -> usize {
+        let most = usize::try_from(open).unwrap_or(usize::MAX).min(UP_IN_FLIGHT_MAX);
+        most.saturating_sub(self.in_flight)
     }
 
     pub(crate) fn handed_over(&mut self, bytes: usize) {
@@ -91,12 +95,15 @@ impl Tcp {
     }
 
     /// Credit worth an operation. A quarter of the window at a time: the rest is either with the
-    /// backend, so data still comes, or in the queue, so more credit will be due.
-    pub(crate) fn credit(&mut self, id: EgressId) -> Option<EgressOp> {
+    /// backend, so data still comes, or in the queue, so more credit will be due. Not much more
+    /// than the `open` bytes that the payer may have forwarded now.
+    pub(crate) fn credit(&mut self, id: EgressId, open: u64) -> Option<EgressOp> {
         if self.credit_due < (self.window / 4).max(1) || self.down != Down::Open {
             return None;
         }
-        let bytes = std::mem::take(&mut self.credit_due);
+        let open = usize::try_from(open).unwrap_or(usize::MAX);
+        let bytes = self.credit_due.min(open.max(CREDIT_MIN));
+        self.credit_due -= bytes;
         Some(EgressOp::TcpCredit { id, bytes })
     }
 

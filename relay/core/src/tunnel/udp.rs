@@ -80,6 +80,11 @@ impl Udp {
         Some((datagram, self.prefix.len()))
     }
 
+    /// Payload that waits, both directions together.
+    fn queued_bytes(&self) -> usize {
+        self.up_bytes + self.down_bytes
+    }
+
     pub(crate) fn prefix_len(&self) -> usize {
         self.prefix.len()
     }
@@ -95,7 +100,8 @@ impl Udp {
 
 /// A UDP payload from the client, by QUIC DATAGRAM or by capsule.
 pub(crate) fn uplink(core: &mut Core, key: usize, payload: Bytes, now: Instant) {
-    let out_of_credit = core.is_out_of_credit(key);
+    let queued = core.tunnels[key].udp().map_or(0, |udp| udp.queued_bytes());
+    let out_of_credit = core.credit_room(key, queued) == 0;
     let Core { tunnels, limits, stats, egress, .. } = core;
     let tunnel = &mut tunnels[key];
     let len = payload.len();
@@ -226,7 +232,8 @@ pub(crate) fn downlink(
     segment_size: usize,
     now: Instant,
 ) {
-    let out_of_credit = core.is_out_of_credit(key);
+    let queued = core.tunnels[key].udp().map_or(0, |udp| udp.queued_bytes());
+    let mut room = core.credit_room(key, queued);
     // A datagram that is too long for QUIC DATAGRAM is dropped rather than sent as a capsule, so
     // that path MTU discovery inside the tunnel finds the limit (RFC 9298 section 5).
     let payload_max = connection.datagram_payload_max();
@@ -244,7 +251,7 @@ pub(crate) fn downlink(
         rest = tail;
         let len = payload.len();
         tunnel.meter.down_received(1, len as u64);
-        if out_of_credit {
+        if room == 0 {
             tunnel.meter.down_dropped(stats, DropReason::Credit, 1, len as u64);
         } else if len > payload_max {
             tunnel.meter.down_dropped(stats, DropReason::TooBig, 1, len as u64);
@@ -262,6 +269,8 @@ pub(crate) fn downlink(
             out.put_slice(payload);
             udp.down_bytes += len;
             udp.down.push_back(chunks.cut().freeze());
+            // The one that goes beyond is a debt: nobody waits for a rest that fits nothing.
+            room = room.saturating_sub(len as u64);
         }
         if rest.is_empty() || segment_size == 0 {
             break;
