@@ -33,7 +33,7 @@ mod voucher;
 mod wire;
 
 pub use address::Address;
-pub use ask::Ask;
+pub use ask::{Ask, NEWS_WITHIN};
 pub use channel::ChannelTerms;
 pub use error::Error;
 pub use frame::reader::FrameReader;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
-use weir_usage::{Address, ChannelTerms, Domain, Price};
+use weir_usage::{Address, ChannelTerms, Domain, NEWS_WITHIN, Price};
 
 use super::reader::{OneOrMore, Problem, Problems, Section};
 use super::{ChainConfig, Channel, Config, KeyConfig, Policy, ServiceConfig, Tolerance};
@@ -72,6 +72,17 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
 
     let mut ask = top.section("ask", p);
     let ask_interval = Duration::from_millis(ask.or("interval_ms", 200, p));
+    if ask_interval > NEWS_WITHIN / 2 {
+        let (most, within) = ((NEWS_WITHIN / 2).as_millis(), NEWS_WITHIN.as_secs());
+        p.add(
+            ask.span_of("interval_ms"),
+            format!("`interval_ms` is {}, more than {most}", ask_interval.as_millis()),
+            &format!(
+                "a relay that was killed waits {within} s for the news of a lane; later news would \
+                 give its payers the credit window twice"
+            ),
+        );
+    }
     ask.finish(p);
 
     let chain = read_chain(top.section("chain", p), p);

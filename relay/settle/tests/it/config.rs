@@ -74,6 +74,17 @@ claim_batch_max = 100000
     assert!(places.contains(&(4, 15)), "at the value: {places:?}");
 }
 
+/// The relay gives no second window after a crash because it hears in time how a lane stands.
+#[test]
+fn news_that_come_too_late_for_a_killed_relay_are_refused_with_the_reason() {
+    let with = |ms: u64| valid().replace("interval_ms = 5", &format!("interval_ms = {ms}"));
+    assert!(parse(&with(1_000)).is_ok());
+    let found = problems(&with(2_000));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].message.contains("`interval_ms` is 2000, more than 1000"), "{found:#?}");
+    assert!(found[0].hint.contains("the credit window twice"), "{found:#?}");
+}
+
 #[test]
 fn an_api_key_in_an_endpoint_is_in_no_message_and_no_debug_output() {
     let with = |url: &str| config_text(domain(), &terms(), "", url);
