@@ -23,6 +23,7 @@ use weir_core::Cidr;
 
 use reader::{Context, Section};
 pub use report::{Diagnostic, Position, Report};
+pub(crate) use sections::WINDOW_MIN;
 pub use value::{BackendChoice, Congestion, LogFormat, Steering, XdpMode, ZeroCopy};
 
 /// A configuration file is a few kilobytes; with thousands of grants it may be a few megabytes.
@@ -180,10 +181,22 @@ pub struct SettleConfig {
     pub socket: PathBuf,
     /// Names this exit in usage records; the same over restarts, and the one that the sidecar has.
     pub exit_id: [u8; 32],
-    /// How far a payer may use the relay beyond what its vouchers cover.
-    pub window_bytes: u64,
+    pub credit: CreditConfig,
     /// How long tunnels go on while the sidecar is away.
     pub grace: Duration,
+}
+
+/// How far a payer may use the relay beyond what its vouchers cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreditConfig {
+    /// At full speed: for payers without a committed rate, and at most.
+    pub window_bytes: u64,
+    /// At full speed for payers with one: so long at that rate.
+    pub window_time: Duration,
+    /// Slowed down behind the window: percent of it.
+    pub overdraft_percent: u64,
+    /// How fast in the overdraft, both directions together.
+    pub throttle_kbps: u64,
 }
 
 /// `[[grant]]`
@@ -194,6 +207,8 @@ pub struct GrantConfig {
     /// The payer's escrow channel; without one the grant isn't billed.
     pub channel: Option<[u8; 32]>,
     pub lane: u32,
+    /// The rate that was agreed on, both directions together; sizes the credit window.
+    pub committed_kbps: Option<u64>,
     /// Tunnels open at once per worker.
     pub tunnels: Option<u32>,
 }

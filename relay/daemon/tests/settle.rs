@@ -77,12 +77,16 @@ fn start(dir: &Path) -> (Relay, UnixListener) {
 }
 
 fn start_with(dir: &Path, workers: u16) -> (Relay, UnixListener) {
+    start_credit(dir, workers, "overdraft_percent = 0")
+}
+
+fn start_credit(dir: &Path, workers: u16, credit: &str) -> (Relay, UnixListener) {
     let socket = dir.join("settle.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let hash = lab::sha256_hex("payer-token");
     let extra = format!(
         "[settle]\nsocket = \"{}\"\nexit_id = \"{EXIT}\"\nwindow = \"1 MiB\"\ngrace_s = 1\n\
-         [[grant]]\nname = \"payer\"\ntoken_sha256 = \"{hash}\"\nchannel = \"{CHANNEL}\"\n\
+         {credit}\n[[grant]]\nname = \"payer\"\ntoken_sha256 = \"{hash}\"\nchannel = \"{CHANNEL}\"\n\
          lane = {LANE}\n",
         socket.display()
     );
@@ -287,6 +291,66 @@ fn many_short_sessions_share_one_window() {
     let over = (SESSIONS * 2 * CARRIED) as u64;
     let used = payer(&relay, "used_bytes");
     assert!((WINDOW..=WINDOW + over).contains(&used), "{used}");
+}
+
+#[test]
+fn a_payer_that_does_not_sign_is_slowed_down_then_stopped_and_let_go_by_a_voucher() {
+    let dir = tempfile::tempdir().unwrap();
+    // 256 KiB at 128 KiB per second.
+    let (relay, listener) = start_credit(dir.path(), 2, "throttle_kbps = 1048");
+    let mut sidecar = Sidecar::accept(&listener, &mut None);
+    sidecar.credit(0, 0);
+    let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
+    let mut stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
+    let total = 2 << 20;
+    let sender = {
+        let mut stream = stream.try_clone().unwrap();
+        std::thread::spawn(move || stream.write_all(&vec![7; total]).unwrap())
+    };
+    let stands = |word: &str| relay.status()["grants"][1]["standing"] == word;
+    wait_for("the payer to be slowed down", || stands("throttled").then_some(()));
+    let slow_since = Instant::now();
+    let text = lab::http(relay.admin, "GET", "/metrics").unwrap().1;
+    assert!(text.contains("weir_credit_sessions{standing=\"throttled\"} 1"), "{text}");
+    wait_for("the payer to be stopped", || stands("stopped").then_some(()));
+    let slow = slow_since.elapsed();
+    assert!(slow > Duration::from_millis(1_500), "{slow:?} at 128 KiB per second");
+    let (limit, used) = (payer(&relay, "limit_bytes"), payer(&relay, "used_bytes"));
+    assert_eq!(limit, WINDOW + WINDOW / 100 * 25);
+    assert!((limit..limit + (64 << 10)).contains(&used), "{used}");
+
+    sidecar.credit(used, 64 << 20);
+    let mut got = vec![0; total];
+    let paid = Instant::now();
+    stream.read_exact(&mut got).unwrap();
+    assert!(paid.elapsed() < Duration::from_secs(3), "{:?} at full speed", paid.elapsed());
+    sender.join().unwrap();
+    let text = lab::http(relay.admin, "GET", "/metrics").unwrap().1;
+    for line in ["open\"} 1", "throttled\"} 1", "stopped\"} 1"] {
+        assert!(text.contains(&format!("weir_credit_turns_total{{standing=\"{line}")), "{text}");
+    }
+}
+
+#[test]
+fn a_hundred_reconnects_share_one_window() {
+    const CARRIED: usize = 16 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let (relay, listener) = start_with(dir.path(), 2);
+    let mut sidecar = Sidecar::accept(&listener, &mut None);
+    sidecar.credit(0, 0);
+    wait_for("the credit", || (payer(&relay, "limit_bytes") == WINDOW).then_some(()));
+    let target = tcp_echo("127.0.0.1");
+    let mut served = 0;
+    for _ in 0..100 {
+        let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
+        let Ok(mut stream) = connect(client.socks, target) else { continue };
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let sent = stream.write_all(&[7; CARRIED]);
+        served += usize::from(sent.and_then(|()| stream.read_exact(&mut [0; CARRIED])).is_ok());
+    }
+    assert_eq!(served, WINDOW as usize / (2 * CARRIED));
+    let used = payer(&relay, "used_bytes");
+    assert!((WINDOW..=WINDOW + 2 * CARRIED as u64).contains(&used), "{used}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use weir_core::CreditLine;
+use weir_core::credit::Standing;
 use weir_core::ledger::{DropReason, TunnelCounters};
 
 use crate::control::export::{KindTotals, Totals};
@@ -192,7 +194,37 @@ fn credit(page: &mut Page, state: &State) {
         let labels = [("grant", grant.name.as_str())];
         page.sample("weir_grant_credit_bytes", &labels, grant.credit.left());
     }
+    let lines: Vec<_> = state.accounts.lanes().into_iter().map(|(_, line, _)| line).collect();
+    let families: [CreditFamily; 3] = [
+        ("weir_credit_payers", "gauge", "Payers by how they stand.", |line, standing| {
+            u64::from(line.standing() == standing)
+        }),
+        (
+            "weir_credit_sessions",
+            "gauge",
+            "Sessions by how their payer stands.",
+            |line, standing| {
+                if line.standing() == standing { line.sessions() } else { 0 }
+            },
+        ),
+        (
+            "weir_credit_turns_total",
+            "counter",
+            "Times that a payer was slowed down, stopped, or let go (open).",
+            CreditLine::turns_into,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        page.family(name, kind, help);
+        for standing in Standing::ALL {
+            let sum: u64 = lines.iter().map(|line| value(line, standing)).sum();
+            page.sample(name, &[("standing", standing.label())], sum);
+        }
+    }
 }
+
+/// Name, kind, help, and what an account adds to a standing.
+type CreditFamily = (&'static str, &'static str, &'static str, fn(&CreditLine, Standing) -> u64);
 
 #[derive(Default)]
 struct Page {

@@ -1,6 +1,7 @@
 //! `/status`: the relay at a glance, as JSON.
 
 use serde_json::{Value, json};
+use weir_core::credit::Standing;
 
 use crate::control::resources::hex;
 use crate::state::State;
@@ -83,8 +84,11 @@ fn grants(state: &State) -> Value {
                 "channel": grant.channel.map(|channel| hex(&channel)),
                 "lane": grant.lane,
                 "used_bytes": grant.credit.used(),
+                "soft_limit_bytes": billed.then(|| grant.credit.soft_limit()),
                 "limit_bytes": billed.then(|| grant.credit.limit()),
-                "exhausted": grant.credit.exhausted(),
+                "standing": grant.credit.standing().label(),
+                "sessions": grant.credit.sessions(),
+                "exhausted": grant.credit.standing() == Standing::Stopped,
             })
         })
         .collect()

@@ -119,11 +119,16 @@ fn render(status: &Value) -> String {
             Value::Null => "not billed".to_owned(),
             limit => format!("may use {limit} B"),
         };
-        let stopped = if grant["exhausted"] == true { ", STOPPED until it pays" } else { "" };
+        let standing = match grant["standing"].as_str() {
+            Some("throttled") => ", SLOWED DOWN until it pays",
+            Some("stopped") => ", STOPPED until it pays",
+            _ => "",
+        };
         lines.push(format!(
-            "grant     {}: used {} B, {limit}{stopped}",
+            "grant     {}: used {} B, {limit}, {} sessions{standing}",
             text(&grant["name"]),
             grant["used_bytes"],
+            grant["sessions"],
         ));
     }
     let export = &status["export"];

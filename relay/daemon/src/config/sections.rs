@@ -14,6 +14,15 @@ use super::*;
 /// The connection-ID layout has room for so many workers.
 const WORKERS_MAX: u64 = 64;
 
+/// The least credit window: what a payer uses between two of its signatures at a modest rate.
+pub(crate) const WINDOW_MIN: u64 = 64 << 10;
+
+/// More than any link carries between two signatures.
+const WINDOW_MAX: u64 = 1 << 40;
+
+/// 1 Tbit/s.
+const KBPS_MAX: u64 = 1_000_000_000;
+
 /// What the SHA-256 of an empty token looks like; it comes from `echo -n "$UNSET" | sha256sum`.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -289,11 +298,31 @@ fn settle(section: Section<'_>) -> Option<SettleConfig> {
     let settle = SettleConfig {
         exit_id: exit_id.0,
         socket: section.or("socket", PathBuf::from("/run/weir/settle.sock")),
-        window_bytes: section.or("window", ByteSize(64 << 20)).0,
+        credit: credit(&section),
         grace: section.or("grace_s", Duration::from_secs(60)),
     };
     section.finish();
     present.then_some(settle)
+}
+
+fn credit(section: &Section<'_>) -> CreditConfig {
+    let credit = CreditConfig {
+        window_bytes: section.or("window", ByteSize(64 << 20)).0,
+        window_time: Duration::from_secs(section.ranged("window_s", 2, 1..61)),
+        overdraft_percent: section.ranged("overdraft_percent", 25, 0..101),
+        throttle_kbps: section.ranged("throttle_kbps", 8_000, 1..KBPS_MAX + 1),
+    };
+    if credit.window_bytes < WINDOW_MIN {
+        let reason = "is less than 64 KiB".to_owned();
+        let hint = "payers sign a few times per second; less would stop those that do, too";
+        section.reject("window", reason, Some(hint.to_owned()));
+    }
+    if credit.window_bytes > WINDOW_MAX {
+        let reason = "is more than 1 TiB".to_owned();
+        let hint = "all of it is lost when a payer goes without signing";
+        section.reject("window", reason, Some(hint.to_owned()));
+    }
+    credit
 }
 
 fn grants(sections: Vec<Section<'_>>) -> Vec<GrantConfig> {
@@ -304,8 +333,15 @@ fn grants(sections: Vec<Section<'_>>) -> Vec<GrantConfig> {
             token_sha256: section.required("token_sha256", Hex32([0; 32])).0,
             channel: section.optional::<Hex32>("channel").map(|channel| channel.0),
             lane: section.or("lane", 0),
+            committed_kbps: section
+                .has("committed_kbps")
+                .then(|| section.ranged("committed_kbps", 1, 1..KBPS_MAX + 1)),
             tunnels: section.optional("tunnels"),
         };
+        if grant.channel.is_none() && grant.committed_kbps.is_some() {
+            let reason = "there is no `channel`, and no credit window without one".to_owned();
+            section.reject("committed_kbps", reason, Some("remove it".to_owned()));
+        }
         let hash: String = grant.token_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
         if hash == EMPTY_SHA256 {
             let hint = "the variable that was hashed was not set";

@@ -2,7 +2,11 @@
 //!
 //! The journal of the sidecar counts a lane's bytes over all processes, a credit line those of
 //! this one. What others used is therefore subtracted from what is paid: `prior = used in the
-//! journal - what it acknowledged of ours`, and `limit = paid + window - prior`.
+//! journal - what it acknowledged of ours`, and `soft = paid + window - prior`, where a payer
+//! becomes slow. It stops an overdraft further on.
+//!
+//! The window is a time at the committed rate of a lane that has one, but no more than the bytes
+//! that hold for all others.
 //!
 //! Two things keep a killed relay from giving the window again. What a dead process left in its
 //! ledger is subtracted whole until the sidecar has counted it; and `prior` never falls, although
@@ -11,18 +15,20 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use weir_usage::{CreditState, Funding};
+use weir_core::credit::Allowed;
+use weir_usage::{CreditState, Funding, NEWS_WITHIN};
 
 use super::grants::{Accounts, Lane};
+use crate::config::{CreditConfig, WINDOW_MIN};
 
 /// From the acknowledgement of a dead process's records to the news of the lane that includes
-/// them. The sidecar publishes several times a second; the rest is for a busy machine.
-const HOLD: Duration = Duration::from_secs(2);
+/// them. The sidecar's configuration refuses a period of news that is longer than half of it.
+const HOLD: Duration = NEWS_WITHIN;
 
 /// What is known about the lanes, and the credit that follows from it.
 #[derive(Debug)]
 pub(crate) struct Credit {
-    window_bytes: u64,
+    config: CreditConfig,
     grace: Duration,
     standings: HashMap<Lane, Standing>,
     /// Bytes of dead processes that the sidecar may not have counted, and until when.
@@ -40,9 +46,9 @@ struct Standing {
 
 impl Credit {
     /// The sidecar counts as away until it answers.
-    pub(crate) fn new(window_bytes: u64, grace: Duration, now: Instant) -> Self {
+    pub(crate) fn new(config: CreditConfig, grace: Duration, now: Instant) -> Self {
         Self {
-            window_bytes,
+            config,
             grace,
             standings: HashMap::new(),
             held: HashMap::new(),
@@ -89,28 +95,54 @@ impl Credit {
     pub(crate) fn apply(&self, accounts: &Accounts, now: Instant) -> bool {
         let expired = self.away_since.is_some_and(|since| now >= since + self.grace);
         let mut moved = false;
-        for (lane, line) in accounts.lanes() {
-            let limit = match self.standings.get(&lane) {
-                Some(standing) if !expired => {
-                    let held = self.held.get(&lane).map_or(0, |(bytes, _)| *bytes);
-                    self.limit(standing).saturating_sub(held)
-                }
-                Some(_) | None => 0,
-            };
-            moved |= limit != line.limit();
-            line.set_limit(limit);
+        for (lane, line, committed_kbps) in accounts.lanes() {
+            let held = self.held.get(&lane).map_or(0, |(bytes, _)| *bytes);
+            let standing = self.standings.get(&lane).filter(|_| !expired);
+            let allowed = standing
+                .map_or(self.nothing(), |standing| self.allowed(standing, held, committed_kbps));
+            if allowed != line.allowed() {
+                moved = true;
+                line.allow(allowed);
+            }
         }
         moved
     }
 
-    fn limit(&self, Standing { state, prior_bytes }: &Standing) -> u64 {
+    fn nothing(&self) -> Allowed {
+        Allowed { soft: 0, hard: 0, floor_rate: bytes_per_s(self.config.throttle_kbps) }
+    }
+
+    fn allowed(&self, standing: &Standing, held: u64, committed_kbps: Option<u64>) -> Allowed {
+        let Standing { state, prior_bytes } = standing;
         let window = match state.funding {
-            Funding::Funded => self.window_bytes,
+            Funding::Funded => self.window(committed_kbps),
             // What is paid is owed, and nothing is given beyond it.
             Funding::Unknown | Funding::Exhausted | Funding::Withdrawing | Funding::Missing => 0,
         };
-        state.paid_bytes.saturating_add(window).saturating_sub(*prior_bytes)
+        let overdraft = window / 100 * self.config.overdraft_percent;
+        let limit = |credit: u64| {
+            let paid = state.paid_bytes.saturating_add(credit);
+            paid.saturating_sub(*prior_bytes).saturating_sub(held)
+        };
+        let floor_kbps = self.config.throttle_kbps.min(committed_kbps.unwrap_or(u64::MAX));
+        Allowed {
+            soft: limit(window),
+            hard: limit(window + overdraft),
+            floor_rate: bytes_per_s(floor_kbps),
+        }
     }
+
+    fn window(&self, committed_kbps: Option<u64>) -> u64 {
+        let CreditConfig { window_bytes, window_time, .. } = self.config;
+        committed_kbps.map_or(window_bytes, |kbps| {
+            let bytes = bytes_per_s(kbps).saturating_mul(window_time.as_secs());
+            bytes.max(WINDOW_MIN).min(window_bytes)
+        })
+    }
+}
+
+fn bytes_per_s(kbps: u64) -> u64 {
+    kbps.saturating_mul(125)
 }
 
 #[cfg(test)]
@@ -129,7 +161,21 @@ mod tests {
         CreditState { channel: ChannelId(LANE.0), lane: LANE.1, used_bytes, paid_bytes, funding }
     }
 
+    fn credit(now: Instant) -> Credit {
+        let config = CreditConfig {
+            window_bytes: 1_000,
+            window_time: Duration::from_secs(2),
+            overdraft_percent: 10,
+            throttle_kbps: 8,
+        };
+        Credit::new(config, Duration::from_secs(10), now)
+    }
+
     fn accounts() -> Accounts {
+        accounts_with(None)
+    }
+
+    fn accounts_with(committed_kbps: Option<u64>) -> Accounts {
         let accounts = Accounts::default();
         accounts.grants(
             &[GrantConfig {
@@ -137,6 +183,7 @@ mod tests {
                 token_sha256: [1; 32],
                 channel: Some(LANE.0),
                 lane: LANE.1,
+                committed_kbps,
                 tunnels: None,
             }],
             None,
@@ -145,7 +192,7 @@ mod tests {
     }
 
     fn line(accounts: &Accounts) -> Arc<CreditLine> {
-        let (lane, line) = accounts.lanes().remove(0);
+        let (lane, line, _) = accounts.lanes().remove(0);
         assert_eq!(lane, LANE);
         line
     }
@@ -159,72 +206,104 @@ mod tests {
     #[test]
     fn what_other_processes_used_is_subtracted() {
         let (accounts, now) = (accounts(), Instant::now());
-        let mut credit = Credit::new(1_000, Duration::from_secs(10), now);
+        let mut credit = credit(now);
         credit.connected();
         // 2,000 of the 5,000 are ours: 3,000 are others'.
         credit.learned(state(5_000, 4_500, Funding::Funded), &HashMap::from([(LANE, 2_000)]));
         assert!(credit.apply(&accounts, now));
-        assert_eq!(line(&accounts).limit(), 4_500 + 1_000 - 3_000);
+        assert_eq!(line(&accounts).soft_limit(), 4_500 + 1_000 - 3_000);
     }
 
     #[test]
     fn no_window_without_funds() {
         let (accounts, now) = (accounts(), Instant::now());
-        let mut credit = Credit::new(1_000, Duration::from_secs(10), now);
+        let mut credit = credit(now);
         credit.connected();
         for funding in [Funding::Unknown, Funding::Exhausted, Funding::Withdrawing] {
             credit.learned(state(700, 700, funding), &HashMap::from([(LANE, 700)]));
             credit.apply(&accounts, now);
-            assert_eq!(line(&accounts).limit(), 700, "{funding:?}");
+            assert_eq!(line(&accounts).soft_limit(), 700, "{funding:?}");
         }
     }
 
     #[test]
     fn credit_ends_with_the_time_of_grace() {
         let (accounts, now) = (accounts(), Instant::now());
-        let mut credit = Credit::new(1_000, Duration::from_secs(10), now);
+        let mut credit = credit(now);
         credit.connected();
         credit.learned(state(0, 0, Funding::Funded), &HashMap::new());
         credit.apply(&accounts, now);
         credit.disconnected(now);
         credit.apply(&accounts, now + Duration::from_secs(9));
-        assert_eq!(line(&accounts).limit(), 1_000);
+        assert_eq!(line(&accounts).soft_limit(), 1_000);
         credit.apply(&accounts, now + Duration::from_secs(10));
-        assert_eq!(line(&accounts).limit(), 0);
+        assert_eq!(line(&accounts).soft_limit(), 0);
     }
 
     #[test]
     fn an_acknowledgement_ahead_of_the_news_gives_nothing_twice() {
         let (accounts, now) = (accounts(), Instant::now());
-        let mut credit = Credit::new(1_000, Duration::from_secs(10), now);
+        let mut credit = credit(now);
         credit.connected();
         // A dead process used 500; this one uses the other 500, which are acknowledged first.
         credit.learned(state(500, 0, Funding::Funded), &HashMap::new());
         credit.learned(state(600, 0, Funding::Funded), &HashMap::from([(LANE, 500)]));
         credit.apply(&accounts, now);
-        assert_eq!(line(&accounts).limit(), 500);
+        assert_eq!(line(&accounts).soft_limit(), 500);
         // A journal that begins anew knows of nothing.
         credit.learned(state(0, 0, Funding::Funded), &HashMap::new());
         credit.apply(&accounts, now);
-        assert_eq!(line(&accounts).limit(), 1_000);
+        assert_eq!(line(&accounts).soft_limit(), 1_000);
     }
 
     #[test]
     fn what_a_dead_process_left_is_held_until_the_sidecar_has_counted_it() {
         let (accounts, now) = (accounts(), Instant::now());
-        let mut credit = Credit::new(1_000, Duration::from_secs(10), now);
+        let mut credit = credit(now);
         credit.connected();
         credit.inherited(&HashMap::from([(LANE, 900)]), now);
         credit.learned(state(0, 0, Funding::Funded), &HashMap::new());
         credit.apply(&accounts, now);
-        assert_eq!(line(&accounts).limit(), 100);
+        assert_eq!(line(&accounts).soft_limit(), 100);
         // Acknowledged, and the news come after it.
         credit.inherited(&HashMap::new(), now + HOLD / 2);
         credit.apply(&accounts, now);
-        assert_eq!(line(&accounts).limit(), 100);
+        assert_eq!(line(&accounts).soft_limit(), 100);
         credit.learned(state(900, 0, Funding::Funded), &HashMap::new());
         credit.inherited(&HashMap::new(), now + HOLD);
         credit.apply(&accounts, now);
-        assert_eq!(line(&accounts).limit(), 100);
+        assert_eq!(line(&accounts).soft_limit(), 100);
+    }
+
+    #[test]
+    fn behind_the_window_is_an_overdraft_at_the_floor_rate() {
+        let (accounts, now) = (accounts(), Instant::now());
+        let mut credit = credit(now);
+        credit.connected();
+        credit.learned(state(5_000, 4_500, Funding::Funded), &HashMap::new());
+        credit.inherited(&HashMap::from([(LANE, 200)]), now);
+        assert!(credit.apply(&accounts, now));
+        let allowed = Allowed { soft: 300, hard: 400, floor_rate: 1_000 };
+        assert_eq!(line(&accounts).allowed(), allowed);
+        assert!(!credit.apply(&accounts, now), "no news");
+    }
+
+    #[test]
+    fn a_committed_rate_makes_the_window_a_time() {
+        let now = Instant::now();
+        let window = |committed_kbps: u64| {
+            let accounts = accounts_with(Some(committed_kbps));
+            let mut credit = credit(now);
+            credit.config.window_bytes = 64 << 20;
+            credit.config.throttle_kbps = 8_000;
+            credit.connected();
+            credit.learned(state(0, 0, Funding::Funded), &HashMap::new());
+            credit.apply(&accounts, now);
+            let allowed = line(&accounts).allowed();
+            (allowed.soft, allowed.floor_rate)
+        };
+        assert_eq!(window(100_000), (25_000_000, 1_000_000), "2 s at 100 Mbit/s");
+        assert_eq!(window(80), (64 << 10, 10_000), "the least, and no faster than was agreed");
+        assert_eq!(window(10_000_000), (64 << 20, 1_000_000), "the most");
     }
 }

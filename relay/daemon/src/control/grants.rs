@@ -24,6 +24,8 @@ struct Inner {
     /// Of grants that aren't: they only count what is used.
     free: HashMap<String, Arc<CreditLine>>,
     ids: HashMap<String, u32>,
+    /// The largest of those that the configuration in force says of a lane's grants.
+    committed_kbps: HashMap<Lane, u64>,
 }
 
 impl Accounts {
@@ -34,6 +36,7 @@ impl Accounts {
         tokens: Option<&TokensConfig>,
     ) -> Grants {
         let secrets = configured.iter().map(|config| config.token_sha256);
+        self.inner.lock().expect("no holder of this lock panics").commit(configured);
         let issuers = tokens.map(|tokens| self.issuers(tokens)).unwrap_or_default();
         Grants::new(secrets.zip(self.configured(configured)))
             .with_issuers(issuers.iter().map(|grant| grant.id))
@@ -49,6 +52,7 @@ impl Accounts {
             token_sha256: [0; 32],
             channel: Some(issuer.channel),
             lane: issuer.lane,
+            committed_kbps: None,
             tunnels: None,
         };
         tokens.issuers.iter().map(|issuer| inner.grant(&as_grant(issuer))).collect()
@@ -60,14 +64,25 @@ impl Accounts {
         configured.iter().map(|config| Arc::new(inner.grant(config))).collect()
     }
 
-    /// All lanes and their lines.
-    pub(crate) fn lanes(&self) -> Vec<(Lane, Arc<CreditLine>)> {
+    /// All lanes, their lines, and the rates that were agreed on.
+    pub(crate) fn lanes(&self) -> Vec<(Lane, Arc<CreditLine>, Option<u64>)> {
         let inner = self.inner.lock().expect("no holder of this lock panics");
-        inner.lines.iter().map(|(lane, line)| (*lane, Arc::clone(line))).collect()
+        let rate = |lane| inner.committed_kbps.get(lane).copied();
+        inner.lines.iter().map(|(lane, line)| (*lane, Arc::clone(line), rate(lane))).collect()
     }
 }
 
 impl Inner {
+    fn commit(&mut self, configured: &[GrantConfig]) {
+        self.committed_kbps.clear();
+        for grant in configured {
+            if let (Some(channel), Some(kbps)) = (grant.channel, grant.committed_kbps) {
+                let rate = self.committed_kbps.entry((channel, grant.lane)).or_default();
+                *rate = kbps.max(*rate);
+            }
+        }
+    }
+
     fn grant(&mut self, config: &GrantConfig) -> Grant {
         let next = self.ids.len() as u32;
         let id = *self.ids.entry(config.name.clone()).or_insert(next);

@@ -147,7 +147,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         exit: ExitId(settle.exit_id),
         epoch,
         export: Arc::clone(&state.export),
-        credit: Credit::new(settle.window_bytes, settle.grace, Instant::now()),
+        credit: Credit::new(settle.credit, settle.grace, Instant::now()),
         accounts: Arc::clone(&state.accounts),
         resources: Arc::clone(&state.resources),
         peers: Arc::clone(&state.peers),
