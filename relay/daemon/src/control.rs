@@ -1,6 +1,7 @@
 //! The control plane: answers what engines ask, and everything else that isn't a packet.
 //! One thread, one tokio runtime.
 
+pub(crate) mod access;
 pub(crate) mod credit;
 pub(crate) mod export;
 pub(crate) mod grants;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::control::access::{Access, Reading, Watch};
 use crate::control::export::Export;
 use crate::control::grants::Accounts;
 use crate::control::resources::Resources;
@@ -34,8 +35,20 @@ pub(crate) struct State {
     pub export: Arc<Mutex<Export>>,
     pub resources: Arc<Resources>,
     pub drain: Drain,
+    /// Watches ledger C.
+    pub access: Watch,
     /// Who verifies blind tokens, if any are taken.
     pub tokens: Option<Arc<Tokens>>,
+}
+
+impl State {
+    /// What the engines and the kernel say of client-facing packets; `None` where the kernel
+    /// doesn't count.
+    pub(crate) fn access(&self) -> Option<Reading> {
+        let snapshots = self.peers.snapshots();
+        let a = Access::of_engines(snapshots.iter().map(AsRef::as_ref));
+        Some(Reading { a, c: self.xdp.access()?, workers: snapshots.len() })
+    }
 }
 
 /// What was chosen, and why.

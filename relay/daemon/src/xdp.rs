@@ -15,6 +15,7 @@ use weir_io::{EbpfSteerer, WorkerSockets, XskRegistrar};
 use weir_xdp::{WantedMode, XdpError};
 
 use crate::config::{Config, XdpMode};
+use crate::control::access::Access;
 use crate::control::export::FlowBook;
 use crate::failure::Failure;
 use crate::privileges::{Keep, has};
@@ -25,6 +26,8 @@ pub(crate) trait XdpStatus: Send + Sync + Debug {
     /// `off`, `native`, `generic`, or `tc` if no interface has XDP.
     fn mode(&self) -> &str;
     fn metrics(&self) -> Vec<Metric>;
+    /// Ledger C; `None` where nobody counts.
+    fn access(&self) -> Option<Access>;
     /// Takes the programs off at an orderly end.
     fn detach(&self);
 }
@@ -121,6 +124,10 @@ impl XdpStatus for Off {
 
     fn metrics(&self) -> Vec<Metric> {
         Vec::new()
+    }
+
+    fn access(&self) -> Option<Access> {
+        None
     }
 
     fn detach(&self) {}

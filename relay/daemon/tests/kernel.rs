@@ -204,6 +204,14 @@ fn ledger_b_agrees(link: &str, backend: &str) {
         assert_eq!(totals["b"][direction]["packets"], datagrams, "{totals}");
     }
 
+    // What clients sent and got, by the engines and by the kernel: the same, once all is quiet.
+    wait_for("ledger C to agree", || {
+        let access = link.status(4433)?["access"].clone();
+        assert_eq!(access["alarm"], false, "{access}");
+        let least = access["c"]["up"]["bytes"].as_u64()? > bytes;
+        (least && access["a"] == access["c"]).then_some(())
+    });
+
     if backend == "xsk" {
         assert_eq!(status["backend"]["kind"], "xsk");
         let sockets = inside(&link.relay, "cat").arg("/proc/net/udp").output().unwrap();

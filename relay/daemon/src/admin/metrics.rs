@@ -59,6 +59,7 @@ pub(super) fn render(state: &State) -> String {
         (export.totals(), export.lag())
     };
     ledgers(&mut page, &totals);
+    access(&mut page, state);
     page.family("weir_export_tunnels_waiting", "gauge", "Tunnels not reported up to date.");
     page.sample("weir_export_tunnels_waiting", &[], lag.0);
     page.family("weir_export_records_in_flight", "gauge", "Records sent and not on disk yet.");
@@ -180,6 +181,30 @@ fn a_rows(a: &TunnelCounters, get: fn(&weir_core::ledger::Amount) -> u64) -> Vec
         }
     }
     rows
+}
+
+/// Ledger C, and how far the engines are from it.
+fn access(page: &mut Page, state: &State) {
+    let Some(reading) = state.access() else { return };
+    let sides = [("up", reading.c.up), ("down", reading.c.down)];
+    let name = "weir_ledger_c_payload_bytes_total";
+    page.family(name, "counter", "Client-facing UDP payload the kernel saw (ledger C).");
+    for (direction, count) in sides {
+        page.sample(name, &[("direction", direction)], count.payload_bytes);
+    }
+    let name = "weir_ledger_c_wire_bytes_total";
+    page.family(name, "counter", "Client-facing wire bytes the kernel saw (ledger C).");
+    for (direction, count) in sides {
+        page.sample(name, &[("direction", direction)], count.wire_bytes);
+    }
+    let name = "weir_ledger_c_discrepancy_bytes";
+    page.family(name, "gauge", "The engines' client-facing bytes minus ledger C.");
+    for (direction, bytes) in reading.discrepancy() {
+        page.sample(name, &[("direction", direction)], bytes);
+    }
+    let help = "1 while the engines count more client-facing bytes than the kernel saw.";
+    page.family("weir_ledger_c_alarm", "gauge", help);
+    page.sample("weir_ledger_c_alarm", &[], u8::from(state.access.alarm()));
 }
 
 fn credit(page: &mut Page, state: &State) {

@@ -53,6 +53,7 @@ pub(crate) fn snapshot(state: &State) -> Value {
         "workers": workers,
         "totals": totals,
         "inherited": inherited,
+        "access": state.access().map(|reading| reading.json(state.access.alarm())),
         "grants": grants(state),
         "export": {
             "settlement": config.settle.is_some(),

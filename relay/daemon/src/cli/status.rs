@@ -114,6 +114,16 @@ fn render(status: &Value) -> String {
             kind["b"]["down"]["payload_bytes"],
         ));
     }
+    if let Value::Object(access) = &status["access"] {
+        let alarm = if access["alarm"] == true { " ALARM: the engines count more" } else { "" };
+        lines.push(format!(
+            "clients   up {} B, down {} B (engines); up {} B, down {} B (ledger C){alarm}",
+            access["a"]["up"]["bytes"],
+            access["a"]["down"]["bytes"],
+            access["c"]["up"]["bytes"],
+            access["c"]["down"]["bytes"],
+        ));
+    }
     for grant in status["grants"].as_array().into_iter().flatten() {
         let limit = match &grant["limit_bytes"] {
             Value::Null => "not billed".to_owned(),

@@ -15,6 +15,7 @@ use weir_io::{ClientOptions, IoConfig, limits};
 use weir_usage::ExitId;
 
 use crate::config::{BackendChoice, Config, Congestion, LimitsConfig};
+use crate::control::access::Watch;
 use crate::control::credit::Credit;
 use crate::control::export::{Export, recover};
 use crate::control::grants::Accounts;
@@ -139,6 +140,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         export: Arc::new(Mutex::new(export)),
         resources: Arc::new(Resources::new(settle.is_some().then_some(ways))),
         drain: Drain::default(),
+        access: Watch::default(),
         tokens,
         config: ArcSwap::from_pointee(config),
     });

@@ -19,6 +19,9 @@ use crate::state::State;
 /// Without a sidecar the ledgers are read so often, which is what frees closed slots.
 const COLLECT_EVERY: Duration = Duration::from_millis(500);
 
+/// Ledger C is compared so often: some hundred reads of maps.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+
 /// After the deadline of a drain the engines close everything; this is for the last packets.
 const DRAIN_SLACK: Duration = Duration::from_secs(3);
 
@@ -36,6 +39,7 @@ pub(super) async fn serve(assembled: Assembled) -> Result<(), Failure> {
     tasks.spawn(questions::serve(questions, peers, resolver, resources, state.tokens.clone()));
     tasks.spawn(admin::serve(admin, Arc::clone(&state)));
     tasks.spawn(collect(Arc::clone(&state)));
+    tasks.spawn(watch_access(Arc::clone(&state)));
     if let Some(link) = link {
         tasks.spawn(link.run());
     }
@@ -102,6 +106,15 @@ async fn collect(state: Arc<State>) {
         if state.config.load().settle.is_none() {
             state.export.lock().expect("no holder of this lock panics").collect();
         }
+    }
+}
+
+async fn watch_access(state: Arc<State>) {
+    let mut tick = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tick.tick().await;
+        let Some(reading) = state.access() else { return };
+        state.access.look(&reading);
     }
 }
 

@@ -4,8 +4,8 @@ use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use weir_abi::Steer;
 use weir_abi::cid::CidKey;
+use weir_abi::{Direction, Steer, Verdict};
 use weir_io::{EbpfSteerer, WorkerSockets};
 use weir_xdp::{
     Attachment, Counters, Egress, Mode, Options, Packets, Steering, WantedMode, XdpError, recover,
@@ -15,6 +15,7 @@ use super::flows::{self, ClosedFlows, KernelFlows};
 use super::registrar::Registrar;
 use super::{KernelPrograms, MakeRegistrar, Metric, XdpStatus};
 use crate::config::{BackendChoice, Config};
+use crate::control::access::Access;
 use crate::privileges::Keep;
 
 /// Reads what a crashed predecessor counted, then loads and attaches.
@@ -214,6 +215,21 @@ impl XdpStatus for Attached {
             ),
             counter("weir_xdp_unattributed_packets_total", "Packets of no flow.", loose.to_vec()),
         ]
+    }
+
+    fn access(&self) -> Option<Access> {
+        let mut access = Access::default();
+        for row in self.counters.verdicts().ok()? {
+            let Verdict::Ours(_) = row.verdict else { continue };
+            let sum = match row.direction {
+                Direction::Ingress => &mut access.up,
+                Direction::Egress => &mut access.down,
+            };
+            sum.packets += row.count.packets;
+            sum.payload_bytes += row.count.payload_bytes;
+            sum.wire_bytes += row.count.wire_bytes;
+        }
+        Some(access)
     }
 
     fn detach(&self) {
