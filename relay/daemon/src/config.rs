@@ -123,6 +123,9 @@ pub struct XdpConfig {
     pub gro: bool,
     /// Exit flows that the kernel's table has room for.
     pub flows: u32,
+    /// Payers aren't asked to sign while the engines count more client-facing bytes than the
+    /// kernel.
+    pub strict: bool,
 }
 
 /// `[exit]`

@@ -36,7 +36,7 @@ pub(crate) struct State {
     pub resources: Arc<Resources>,
     pub drain: Drain,
     /// Watches ledger C.
-    pub access: Watch,
+    pub access: Arc<Watch>,
     /// Who verifies blind tokens, if any are taken.
     pub tokens: Option<Arc<Tokens>>,
 }

@@ -230,3 +230,29 @@ fn ledger_b_agrees(link: &str, backend: &str) {
     assert_eq!(inherited["b"]["up"]["payload_bytes"], bytes, "{}", read_log());
     assert_eq!(inherited["b"]["down"]["payload_bytes"], bytes, "{}", read_log());
 }
+
+/// A client on this host comes in by the loopback interface, where nobody counts: to the relay that
+/// looks like payload that never crossed a wire.
+#[test]
+fn bytes_that_no_interface_saw_raise_the_alarm() {
+    let Some(link) = Link::new("c") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (file, log) = (link.config(dir.path(), "one", 4433, "auto"), dir.path().join("log"));
+    let _relay = Ends(spawn_by(inside(&link.relay, env!("CARGO_BIN_EXE_weir")), &file, &log));
+    let status = wait_for("the relay", || link.status(4433));
+    assert_eq!(status["access"]["alarm"], false, "{status}");
+    let pin = status["certificate_sha256"].as_str().unwrap().to_owned();
+    let script = format!(
+        "exec env WEIR_TEST_TOKEN={TOKEN} {} client --relay https://10.78.0.1:4433 \
+         --token env:WEIR_TEST_TOKEN --pin-sha256 {pin} --socks 127.0.0.1:1080",
+        env!("CARGO_BIN_EXE_weir")
+    );
+    let client = inside(&link.relay, "sh").args(["-c", &script]).stderr(Stdio::null()).spawn();
+    let _client = Ends(client.unwrap());
+    let status = wait_for("the alarm", || {
+        link.status(4433).filter(|status| status["access"]["alarm"] == true)
+    });
+    assert_eq!(status["access"]["c"]["up"]["bytes"], 0, "{status}");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("ALARM: the engines count more client-facing bytes"), "{said}");
+}

@@ -222,6 +222,7 @@ fn xdp(section: Section<'_>) -> XdpConfig {
         tc_interfaces: section.list("tc_interfaces"),
         instance: section.or("instance", "default".to_owned()),
         gro: section.or("gro", true),
+        strict: section.or("strict", false),
         flows: section.ranged("flows", FLOWS_MAX.into(), 1..u64::from(FLOWS_MAX_MAX) + 1) as u32,
     };
     let none = xdp.interfaces.is_empty() && xdp.tc_interfaces.is_empty();
@@ -234,6 +235,11 @@ fn xdp(section: Section<'_>) -> XdpConfig {
         let reason = format!("`{name}` is in `interfaces` too");
         let hint = "take it out of one: its packets would be counted twice";
         section.reject("tc_interfaces", reason, Some(hint.to_owned()));
+    }
+    if xdp.strict && matches!(xdp.mode, XdpMode::Off | XdpMode::Auto) {
+        let reason = "the kernel has to count, and `mode` doesn't demand it".to_owned();
+        let hint = "write `mode = \"native\"` or `mode = \"generic\"`";
+        section.reject("strict", reason, Some(hint.to_owned()));
     }
     let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if xdp.instance.is_empty() || xdp.instance.len() > 32 || !xdp.instance.chars().all(good) {

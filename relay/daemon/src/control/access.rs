@@ -7,7 +7,7 @@
 //! crossed the wire claim payload that didn't. The other way round is no wonder: the kernel drops
 //! what finds a socket full.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use weir_usage::FlowAmount;
@@ -94,6 +94,9 @@ impl Reading {
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     strikes: AtomicU32,
+    /// By how much at the last look, and which way.
+    over_bytes: AtomicU64,
+    over_up: AtomicBool,
 }
 
 impl Watch {
@@ -107,6 +110,8 @@ impl Watch {
             }
             return;
         };
+        self.over_bytes.store(bytes, Ordering::Relaxed);
+        self.over_up.store(direction == "up", Ordering::Relaxed);
         self.strikes.store(before.saturating_add(1), Ordering::Relaxed);
         if before + 1 == STRIKES {
             tracing::error!(
@@ -117,6 +122,15 @@ impl Watch {
                  what was carried"
             );
         }
+    }
+
+    /// The alarm in words, while it stands.
+    pub(crate) fn finding(&self) -> Option<String> {
+        let from = if self.over_up.load(Ordering::Relaxed) { "from" } else { "to" };
+        let bytes = self.over_bytes.load(Ordering::Relaxed);
+        self.alarm().then(|| {
+            format!("the relay counts {bytes} bytes {from} clients that the kernel never saw")
+        })
     }
 
     /// Whether the engines were found to claim too much.

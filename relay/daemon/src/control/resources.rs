@@ -2,10 +2,12 @@
 //! samples of the service.
 
 mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,6 +21,7 @@ use weir_usage::{
 
 pub(crate) use sample::SampleJob;
 
+use super::access::Watch;
 use super::grants::Lane;
 
 /// How long a payer waits for the sidecar's word on a voucher: an fsync and, rarely, a chain call.
@@ -54,16 +57,19 @@ pub(crate) struct Resources {
     /// The agreements whose samples the sidecar takes, by channel.
     services: Mutex<HashMap<[u8; 32], SlaId>>,
     connected: AtomicBool,
+    /// Nothing is asked while this alarm stands; `None` if it is no reason not to.
+    strict: Option<Arc<Watch>>,
     /// `None` when no settlement is configured.
     ways: Option<Ways>,
 }
 
 impl Resources {
-    pub(crate) fn new(ways: Option<Ways>) -> Self {
+    pub(crate) fn new(ways: Option<Ways>, strict: Option<Arc<Watch>>) -> Self {
         Self {
             asks: Mutex::default(),
             services: Mutex::default(),
             connected: AtomicBool::new(false),
+            strict,
             ways,
         }
     }
@@ -133,6 +139,10 @@ impl Resources {
         };
         if !self.connected.load(Ordering::Acquire) {
             return error(503, "the settlement service is away");
+        }
+        // What was signed before is still taken, and nobody's tunnels end but by the credit window.
+        if let Some(finding) = self.strict.as_ref().and_then(|watch| watch.finding()) {
+            return error(503, &format!("nothing is asked for: {finding}"));
         }
         let asks = self.asks.lock().expect("no holder of this lock panics");
         match asks.get(&(channel, grant.lane)) {

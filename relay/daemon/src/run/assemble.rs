@@ -127,6 +127,8 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         _ => None,
     };
     let export = Export::new(ledgers, recovered, programs.flows, settle.is_some());
+    let access = Arc::new(Watch::default());
+    let strict = config.xdp.strict.then(|| Arc::clone(&access));
     let state = Arc::new(State {
         epoch,
         started: Instant::now(),
@@ -138,9 +140,9 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         peers,
         accounts,
         export: Arc::new(Mutex::new(export)),
-        resources: Arc::new(Resources::new(settle.is_some().then_some(ways))),
+        resources: Arc::new(Resources::new(settle.is_some().then_some(ways), strict)),
         drain: Drain::default(),
-        access: Watch::default(),
+        access,
         tokens,
         config: ArcSwap::from_pointee(config),
     });
