@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {OperatorBond} from "../src/OperatorBond.sol";
-import {CreditStep, SlaTerms, Verdict} from "../src/SlaTerms.sol";
+import {SlaTerms, Verdict} from "../src/SlaTerms.sol";
 import {Stakes} from "../src/Stakes.sol";
 import {EpochStatement, StreamStatement} from "../src/Statements.sol";
 import {Vectors} from "./util/Vectors.sol";
@@ -134,37 +134,5 @@ contract BondVectorsTest is Vectors {
             s := mload(add(signature, 64))
         }
         vm.assertEq(ecrecover(digest, v, r, s), vm.parseJsonAddress(row, ".signer"), "signer");
-    }
-
-    function termsOf(string memory row) private pure returns (SlaTerms memory terms) {
-        terms.payer = vm.parseJsonAddress(row, ".payer");
-        terms.operator = vm.parseJsonAddress(row, ".operator");
-        terms.payout = vm.parseJsonAddress(row, ".payout");
-        terms.token = vm.parseJsonAddress(row, ".token");
-        terms.channelId = vm.parseJsonBytes32(row, ".channelId");
-        terms.committedKbps = number64(row, ".committedKbps");
-        terms.burstKbps = number64(row, ".burstKbps");
-        terms.availabilityPpm = number32(row, ".availabilityPpm");
-        terms.rttP95Us = number32(row, ".rttP95Us");
-        terms.lossPpm = number32(row, ".lossPpm");
-        terms.references = vm.parseJsonBytes32(row, ".references");
-        terms.maintenance = vm.parseJsonBytes32(row, ".maintenance");
-        terms.start = number64(row, ".start");
-        terms.periodSeconds = number32(row, ".periodSeconds");
-        terms.periods = number32(row, ".periods");
-        terms.intervalSeconds = number32(row, ".intervalSeconds");
-        terms.claimSeconds = number32(row, ".claimSeconds");
-        terms.fee = number128(row, ".fee");
-        terms.bond = number128(row, ".bond");
-        uint256[] memory below = vm.parseJsonUintArray(row, ".creditsBelow");
-        uint256[] memory credits = vm.parseJsonUintArray(row, ".creditsPpm");
-        terms.credits = new CreditStep[](credits.length);
-        for (uint256 i = 0; i < credits.length; ++i) {
-            terms.credits[i] = CreditStep(narrow32(below[i]), narrow32(credits[i]));
-        }
-        terms.measurers = vm.parseJsonAddressArray(row, ".measurers");
-        terms.threshold = number32(row, ".threshold");
-        terms.arbiter = vm.parseJsonAddress(row, ".arbiter");
-        terms.salt = vm.parseJsonBytes32(row, ".salt");
     }
 }

@@ -66,6 +66,11 @@ interface Vm {
         external
         pure
         returns (bytes memory);
+    function parseJsonBytesArray(string calldata json, string calldata key)
+        external
+        pure
+        returns (bytes[] memory);
+    function parseJsonBool(string calldata json, string calldata key) external pure returns (bool);
 
     function assertTrue(bool condition, string calldata why) external pure;
     function assertEq(uint256 left, uint256 right, string calldata why) external pure;

@@ -8,21 +8,26 @@ use weir_usage::bond::{
 use weir_usage::{ChannelId, Digest, SigningKey, SlaId};
 
 use crate::random::Random;
+use crate::verdict as judged;
 
 /// Files and their rows.
-pub(crate) fn rows(random: &mut Random, count: u64) -> [(&'static str, Vec<Value>); 6] {
+pub(crate) fn rows(random: &mut Random, count: u64) -> [(&'static str, Vec<Value>); 7] {
     let domain = BondDomain { chain_id: 31_337, bond: random.address() };
-    let about = json!({
+    let mut about = json!({
         "bond": domain.bond.to_string(),
         "chainId": domain.chain_id,
         "separator": domain.separator().to_string(),
     });
+    let token = random.address();
+    about["token"] = token.to_string().into();
+    let rows = (0..count).map(|_| judged::row(random, &domain, token)).collect();
     let mut many = |row: fn(&mut Random, &BondDomain) -> Value| -> Vec<Value> {
         (0..count).map(|_| row(random, &domain)).collect()
     };
     [
         ("bond.jsonl", vec![about]),
         ("terms.jsonl", many(terms)),
+        ("judged.jsonl", rows),
         ("verdicts.jsonl", many(verdict)),
         ("streams.jsonl", many(stream)),
         ("epochs.jsonl", many(epoch)),
@@ -67,6 +72,18 @@ fn terms(random: &mut Random, domain: &BondDomain) -> Value {
     let intervals = u64::from(random.u32());
     let bad = random.u64() % (intervals + 1);
     let credit = terms.credit(intervals, bad).expect("no step credits more than the fee");
+    let mut row = terms_row(&terms, domain);
+    row["period"] = period.into();
+    row["begins"] = lasts.begins.to_string().into();
+    row["ends"] = lasts.ends.to_string().into();
+    row["intervals"] = intervals.to_string().into();
+    row["bad"] = bad.to_string().into();
+    row["credit"] = credit.to_string().into();
+    row
+}
+
+/// An agreement and its name.
+pub(crate) fn terms_row(terms: &SlaTerms, domain: &BondDomain) -> Value {
     let below: Vec<u32> = terms.credits.iter().map(|step| step.below_ppm).collect();
     let credits: Vec<u32> = terms.credits.iter().map(|step| step.credit_ppm).collect();
     let measurers: Vec<String> = terms.measurers.iter().map(|one| one.to_string()).collect();
@@ -97,12 +114,6 @@ fn terms(random: &mut Random, domain: &BondDomain) -> Value {
         "arbiter": terms.arbiter.to_string(),
         "salt": terms.salt.to_string(),
         "slaId": terms.id(domain).to_string(),
-        "period": period,
-        "begins": lasts.begins.to_string(),
-        "ends": lasts.ends.to_string(),
-        "intervals": intervals.to_string(),
-        "bad": bad.to_string(),
-        "credit": credit.to_string(),
     })
 }
 

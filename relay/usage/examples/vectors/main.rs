@@ -5,6 +5,7 @@
 
 mod bond;
 mod random;
+mod verdict;
 
 use std::error::Error;
 use std::fs;
