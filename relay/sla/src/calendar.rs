@@ -44,6 +44,19 @@ pub fn month_start(text: &str) -> Result<u64, Error> {
     Ok((day - 719_468) * DAY_S)
 }
 
+/// The day, counted from 1970, that a date like `2026-11-22` names.
+///
+/// # Errors
+/// [`Error::BadDay`].
+pub fn day(text: &str) -> Result<u64, Error> {
+    let bad = || Error::BadDay { text: text.to_owned() };
+    let (month, of_month) = text.rsplit_once('-').ok_or_else(bad)?;
+    let of_month: u64 = of_month.parse().ok().filter(|of| (1..=31).contains(of)).ok_or_else(bad)?;
+    let found = month_start(month).map_err(|_| bad())? + (of_month - 1) * DAY_S;
+    // Neither 30 February nor a date that is written otherwise.
+    if date(found) == text { Ok(found / DAY_S) } else { Err(bad()) }
+}
+
 /// `2026-11-22 20:15:00 UTC`.
 pub fn date_time(time_s: u64) -> String {
     let (hour, minute, second) = (time_s / 3600 % 24, time_s / 60 % 60, time_s % 60);

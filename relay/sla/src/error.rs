@@ -30,6 +30,9 @@ pub enum Error {
     /// Not YYYY-MM. Whoever typed it.
     #[error("`{text}` is not a month: YYYY-MM, from 1970-01 to 9999-12")]
     BadMonth { text: String },
+    /// Not YYYY-MM-DD. Whoever typed it.
+    #[error("`{text}` is not a day: YYYY-MM-DD, from 1970-01-01 to 9999-12-31")]
+    BadDay { text: String },
     /// The agreement has no period that is that month. Whoever asked.
     #[error("no period of this agreement is {month}")]
     NoSuchMonth { month: String },

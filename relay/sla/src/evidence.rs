@@ -5,11 +5,15 @@
 //! everything that was said of it, and they sum up to the number of bad ones. So a single interval
 //! can be shown, and the number of bad ones is what the root says it is.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use weir_usage::bond::BondDomain;
 use weir_usage::merkle::{self, Anchor, Leaf, Proof};
 use weir_usage::{Digest, Keccak, Sample};
 
+use crate::calendar::DAY_S;
 use crate::{Error, Interval, Judged, Judgement, Record};
 
 const HOUR_S: u64 = 3_600;
@@ -32,15 +36,21 @@ pub struct HourRoot {
 /// # Errors
 /// If the agreement has no such period.
 pub fn hourly(record: &Record, period: u32) -> Result<Vec<HourRoot>, Error> {
+    hours_of(record, record.numbers(period)?, samples)
+}
+
+/// The hours in which something was said, and a root over it for each.
+fn hours_of<'a, I: Iterator<Item = &'a Sample>>(
+    record: &'a Record,
+    numbers: Range<u64>,
+    said: impl Fn(&'a Interval) -> I,
+) -> Result<Vec<HourRoot>, Error> {
     let domain = &record.agreement().domain;
-    let mut hours: Vec<(u64, Vec<Leaf>)> = Vec::new();
-    for (number, interval) in record.intervals(record.numbers(period)?) {
-        let hour = record.begins(number) / HOUR_S;
-        if hours.last().is_none_or(|(last, _)| *last != hour) {
-            hours.push((hour, Vec::new()));
-        }
-        if let Some((_, leaves)) = hours.last_mut() {
-            leaves.extend(samples(interval).map(|sample| sample_leaf(domain, sample)));
+    let mut hours: BTreeMap<u64, Vec<Leaf>> = BTreeMap::new();
+    for (number, interval) in record.intervals(numbers) {
+        let mut said = said(interval).map(|sample| sample_leaf(domain, sample)).peekable();
+        if said.peek().is_some() {
+            hours.entry(record.begins(number) / HOUR_S).or_default().extend(said);
         }
     }
     hours
@@ -51,6 +61,41 @@ pub fn hourly(record: &Record, period: u32) -> Result<Vec<HourRoot>, Error> {
             Ok(HourRoot { hour, root, samples: leaves.len() as u64, bytes })
         })
         .collect()
+}
+
+/// What client and exit both signed of a UTC day, counted from 1970: the roots of its hours, and
+/// the day's root over them, as it is anchored. Intervals belong to the day that they began on.
+/// What measurers said isn't in it, because it may become known at any time.
+///
+/// # Errors
+/// If the sum overflows, which it can't.
+pub fn daily(record: &Record, day: u64) -> Result<(Vec<HourRoot>, Anchor), Error> {
+    let terms = &record.agreement().terms;
+    let number_at = |day: u64| {
+        let since = day.saturating_mul(DAY_S).saturating_sub(terms.start);
+        since.div_ceil(terms.interval_s.max(1).into())
+    };
+    let numbers = number_at(day)..number_at(day.saturating_add(1));
+    let hours = hours_of(record, numbers, used)?;
+    let leaves: Vec<Leaf> = hours.iter().map(hour_leaf).collect();
+    Ok((hours, merkle::anchor(series(record, day), &leaves)?))
+}
+
+/// The number under which an agreement's day is anchored: the first half is of the agreement's
+/// name, so that the days of all agreements can be anchored by one account.
+fn series(record: &Record, day: u64) -> u64 {
+    let [a, b, c, d, ..] = record.agreement().id().0;
+    u64::from(u32::from_be_bytes([a, b, c, d])) << 32 | (day & u64::from(u32::MAX))
+}
+
+/// `keccak("Weir hour" || hour || samples || root)`; the sum is the hour's bytes.
+fn hour_leaf(hour: &HourRoot) -> Leaf {
+    let hash = Keccak::default()
+        .update(b"Weir hour")
+        .update(&hour.hour.to_be_bytes())
+        .update(&hour.samples.to_be_bytes())
+        .update(&hour.root.0);
+    Leaf { hash: hash.finish(), sum: hour.bytes.into() }
 }
 
 /// The root of a judgement; its total is the number of bad intervals.
@@ -111,7 +156,10 @@ fn sample_leaf(domain: &BondDomain, sample: &Sample) -> Leaf {
     Leaf { hash: sample.digest(domain), sum }
 }
 
+fn used(interval: &Interval) -> impl Iterator<Item = &Sample> {
+    interval.used.values().map(|used| &used.sample)
+}
+
 fn samples(interval: &Interval) -> impl Iterator<Item = &Sample> {
-    let used = interval.used.values().map(|used| &used.sample);
-    used.chain(interval.measured.values().map(|said| &said.sample))
+    used(interval).chain(interval.measured.values().map(|said| &said.sample))
 }

@@ -27,7 +27,7 @@ mod svg;
 mod text;
 
 pub use error::Error;
-pub use evidence::{HourRoot, evidence, hourly, proof};
+pub use evidence::{HourRoot, daily, evidence, hourly, proof};
 pub use figures::{Figures, percentile};
 pub use judge::{Judged, Judgement, meets_measured, meets_used};
 pub use maintenance::{Maintenance, Window};

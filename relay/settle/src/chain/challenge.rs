@@ -11,7 +11,7 @@ use serde::Serialize;
 use weir_usage::merkle::Anchor;
 use weir_usage::{Address, Digest};
 
-use super::contracts::address;
+use super::contracts::{IUsageAnchor, address};
 use super::once;
 use super::rpc::Rpc;
 use crate::audit;
@@ -108,6 +108,27 @@ impl Challenges {
         let (root, total) = (B256::from(anchor.root.0), anchor.total);
         let (exit, epoch) = (address(exit), anchor.epoch);
         self.view(IChallenges::isAnchoredCall { exit, epoch, root, total }).await
+    }
+
+    /// Has `anchor` anchored by the wallet's account; the transaction, unless it was there before.
+    /// What the sidecar anchors of its usage goes through its outbox instead.
+    ///
+    /// # Errors
+    /// [`Error::Audit`] for an epoch that has another anchor; [`Error::Transaction`], [`Error::Rpc`].
+    pub async fn anchor(&self, wallet: &Wallet, anchor: &Anchor) -> Result<Option<String>, Error> {
+        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        let (exit, epoch) = (wallet.address(), anchor.epoch);
+        if self.is_anchored(Address(exit.into_array()), anchor).await? {
+            return Ok(None);
+        }
+        let other = self.view(IUsageAnchor::commitmentsCall { exit, epoch }).await?;
+        if other != B256::ZERO {
+            let reason = format!("{exit} has anchored something else for epoch {epoch} already");
+            return Err(Error::Audit(reason));
+        }
+        let (root, total) = (B256::from(anchor.root.0), anchor.total);
+        let call = IUsageAnchor::anchorCall { epoch, root, total };
+        Ok(Some(self.send(wallet, "anchoring a day", call).await?))
     }
 
     /// A challenge.

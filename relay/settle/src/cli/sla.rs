@@ -1,5 +1,7 @@
 //! `sla`: reports, verdicts, and what measurers said.
 
+mod day;
+mod files;
 mod judge;
 
 use std::io::Write as _;
@@ -69,6 +71,8 @@ pub(crate) enum Sla {
     /// Judge a period from files alone, as a side without a sidecar or as a measurer does, and sign
     /// the verdict.
     Judge(judge::Judge),
+    /// Compute the root over what both signed on a day; anchor it, or look whether it is anchored.
+    Day(Box<day::Day>),
     /// Print the hash of a list of references, as terms name it.
     References {
         /// A JSON list such as ["echo://echo.example:7", "http://big.example:80/1g"].
@@ -131,6 +135,7 @@ pub(super) async fn run(command: Sla) -> Result<ExitCode> {
         Sla::Import { config, sla, files } => import(&load(&config.file)?, sla, &files).await,
         Sla::Verdict { of, out } => verdict(&of, &out),
         Sla::Judge(judge) => judge.run(),
+        Sla::Day(day) => day.run().await,
         Sla::References { file } => {
             let references: References = agreement::read_json(&file, FILE_BYTES_MAX)?;
             println!("{}", references.hash());

@@ -5,12 +5,14 @@ use std::time::Duration;
 use alloy::primitives::U256;
 use serde_json::Value;
 use weir_settle::chain::contracts::{IERC20, address};
+use weir_settle::chain::deploy::{Contract, deploy};
 use weir_settle::config::parse;
 use weir_settle::sidecar;
 use weir_settle::storage::FileStorage;
 use weir_sla::Sealed;
+use weir_sla::calendar::{DAY_S, date};
 use weir_usage::bond::{Agreement, BondDomain};
-use weir_usage::{CoSigned, Frame, Sample, SampleOffer};
+use weir_usage::{CoSigned, Frame, Sample, SampleOffer, SignedSample};
 
 use crate::bond::{self, weir_settle};
 use crate::common::anvil::{Anvil, PAYER_KEY};
@@ -179,4 +181,54 @@ async fn a_breach_ends_in_a_credit_to_the_unit() {
     assert_eq!(held().await - before, U256::from(250_000));
     assert_eq!(submit().unwrap()["done"]["transactions"], serde_json::json!([]));
     assert_eq!(held().await - before, U256::from(250_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_signed_on_a_day_is_anchored_once_and_found_by_the_payer() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let deployer = anvil.exit_wallet();
+    let contract = deploy(&anvil.rpc, &deployer, Contract::UsageAnchor).await.unwrap().address;
+    anvil.key_file("payer.key", PAYER_KEY);
+    let path = |name: &str| anvil.path(name).display().to_string();
+    let today = weir_settle::now_ms() / 1000 / DAY_S;
+    // Two hours of minutes, the day before yesterday.
+    let agreement = service::agreement((today - 2) * DAY_S, 3_600, 60);
+    service::service(anvil.directory.path(), &agreement);
+    let both: Vec<String> = [0, 59, 60]
+        .map(|interval| {
+            let signed = signed(&agreement, sample(&agreement, interval, 1_000));
+            let exit_signature = signed.sample.sign(&agreement.domain, &key(2)).signature;
+            let SignedSample { sample, signature } = signed;
+            serde_json::to_string(&CoSigned { sample, signature, exit_signature }).unwrap() + "\n"
+        })
+        .into();
+    std::fs::write(anvil.path("all"), both.concat()).unwrap();
+    std::fs::write(anvil.path("some"), both[..2].concat()).unwrap();
+
+    let (url, file, client) = (anvil.url(), path("agreement.json"), terms().signer.to_string());
+    let (key_file, exit) = (path("payer.key"), bond::key(PAYER_KEY).address().to_string());
+    let run = |day: u64, samples: &str, more: [&str; 2]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weir-settle"));
+        command.args(["sla", "day", &date(day * DAY_S), "--agreement", &file, "--client", &client]);
+        command.args(["--rpc", &url, "--contract", &contract, "--samples", &path(samples)]);
+        let output = command.args(more).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), serde_json::from_str::<Value>(&said).ok(), said)
+    };
+    let (anchoring, looking) = (["--key-file", &key_file], ["--exit", &exit]);
+    assert_eq!(run(today - 2, "all", looking).0, Some(1), "nothing is anchored yet");
+    let (code, made, said) = run(today - 2, "all", anchoring);
+    let made = made.unwrap_or_else(|| panic!("{said}"));
+    assert_eq!((code, &made["total"]), (Some(0), &"3000".into()));
+    assert_eq!(made["hours"].as_array().unwrap().len(), 2);
+    assert!(made["transaction"].is_string(), "{made}");
+    // The payer, with its own file, and one who misses a sample.
+    assert_eq!(run(today - 2, "all", looking).0, Some(0));
+    assert_eq!(run(today - 2, "some", looking).0, Some(1));
+    // Once, and nothing else later.
+    assert!(run(today - 2, "all", anchoring).1.unwrap()["transaction"].is_null());
+    let (code, _, said) = run(today - 2, "some", anchoring);
+    assert!(code != Some(0) && said.contains("has anchored something else"), "{said}");
+    let (code, _, said) = run(today, "all", anchoring);
+    assert!(code != Some(0) && said.contains("samples of that day are taken until"), "{said}");
 }

@@ -1,0 +1,119 @@
+//! `sla day`: the root over what both signed on a day, computed from journal or files, anchored on
+//! chain, or compared with what is anchored there. So a sample that was signed can't be forgotten
+//! after its day.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+use weir_settle::chain::challenge::Challenges;
+use weir_settle::keys::Secret;
+use weir_settle::storage::ReadOnly;
+use weir_settle::{now_ms, service};
+use weir_sla::calendar::{self, DAY_S};
+use weir_sla::{Record, daily};
+use weir_usage::{Address, SlaId};
+
+use super::files::Files;
+use crate::cli::lab::{connect, endpoint};
+use crate::cli::{Chain, load};
+
+/// So long after its interval an exit takes a sample.
+const STALE_S: u64 = 15 * 60;
+
+#[derive(Debug, Args)]
+pub(crate) struct Day {
+    /// The UTC day, such as 2026-11-22.
+    day: String,
+    /// From the journal of this configuration, which also names endpoint and contract.
+    #[arg(short, long, conflicts_with = "agreement")]
+    config: Option<PathBuf>,
+    /// Of this agreement; needed if the configuration has several.
+    #[arg(long, requires = "config")]
+    sla: Option<SlaId>,
+    /// From files: the agreement.
+    #[arg(long, requires = "client", required_unless_present = "config")]
+    agreement: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
+    /// JSON-RPC endpoint.
+    #[arg(long)]
+    rpc: Option<String>,
+    /// The UsageAnchor contract.
+    #[arg(long)]
+    contract: Option<Address>,
+    /// Anchor it with this key, which is not the sidecar's; safe to repeat.
+    #[arg(long, conflicts_with = "exit")]
+    key_file: Option<Secret>,
+    /// File with the keystore's password.
+    #[arg(long, requires = "key_file")]
+    password_file: Option<Secret>,
+    /// Look whether this account has anchored it; exit status 1 if it hasn't.
+    #[arg(long)]
+    exit: Option<Address>,
+}
+
+impl Day {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        let day = calendar::day(&self.day)?;
+        let (record, rpc, contract) = self.read()?;
+        let (hours, anchor) = daily(&record, day)?;
+        let at = || -> Result<(String, Address)> {
+            let rpc = rpc.clone().context("--rpc is missing")?;
+            Ok((rpc, contract.context("--contract is missing: which UsageAnchor?")?))
+        };
+        let (mut transaction, mut anchored) = (None, None);
+        if let Some(key) = &self.key_file {
+            must_be_over(&record, day)?;
+            let (rpc, contract) = at()?;
+            let password_file = self.password_file.clone();
+            let (rpc, wallet) =
+                connect(&Chain { rpc, key_file: Some(key.clone()), password_file })?;
+            transaction = Challenges::at(rpc, contract).anchor(&wallet, &anchor).await?;
+            anchored = Some(true);
+        }
+        if let Some(exit) = self.exit {
+            let (rpc, contract) = at()?;
+            let contract = Challenges::at(endpoint(&rpc)?, contract);
+            anchored = Some(contract.is_anchored(exit, &anchor).await?);
+        }
+        let out = json!({
+            "sla": record.agreement().id(),
+            "epoch": anchor.epoch,
+            "root": anchor.root,
+            "total": anchor.total.to_string(),
+            "hours": hours,
+            "anchored": anchored,
+            "transaction": transaction,
+        });
+        println!("{}", serde_json::to_string_pretty(&out)?);
+        Ok(ExitCode::from(u8::from(anchored == Some(false))))
+    }
+
+    /// The record, and where it is anchored as far as that is said.
+    fn read(&self) -> Result<(Record, Option<String>, Option<Address>)> {
+        let (rpc, contract) = (self.rpc.clone(), self.contract);
+        let Some(file) = &self.config else {
+            let agreement = self.agreement.as_ref().context("--agreement is missing")?;
+            return Ok((self.files.record(agreement)?, rpc, contract));
+        };
+        let config = load(file)?;
+        let loaded = service::find(&config, self.sla)?;
+        let record = service::read(&ReadOnly::open(&config.journal)?, loaded)?.record;
+        let rpc = rpc.or_else(|| config.chain.rpc.first().cloned());
+        Ok((record, rpc, contract.or(config.chain.anchor)))
+    }
+}
+
+/// An anchor can't be changed: no sample of the day may come after it.
+fn must_be_over(record: &Record, day: u64) -> Result<()> {
+    let interval_s = u64::from(record.agreement().terms.interval_s);
+    let over_s = day.saturating_add(1).saturating_mul(DAY_S).saturating_add(interval_s + STALE_S);
+    let now_s = now_ms() / 1000;
+    if now_s < over_s {
+        bail!("samples of that day are taken until {}", calendar::date_time(over_s));
+    }
+    Ok(())
+}
