@@ -114,7 +114,8 @@ impl Challenges {
     /// What the sidecar anchors of its usage goes through its outbox instead.
     ///
     /// # Errors
-    /// [`Error::Audit`] for an epoch that has another anchor; [`Error::Transaction`], [`Error::Rpc`].
+    /// [`Error::Audit`] for an epoch that has another anchor; [`Error::Transaction`] or
+    /// [`Error::Rpc`].
     pub async fn anchor(&self, wallet: &Wallet, anchor: &Anchor) -> Result<Option<String>, Error> {
         once::idle(&self.rpc, wallet, PATIENCE).await?;
         let (exit, epoch) = (wallet.address(), anchor.epoch);
