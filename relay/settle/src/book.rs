@@ -5,6 +5,7 @@
 //! entries gives the same book, and a duplicate or late record changes nothing. It does no I/O.
 
 mod compare;
+mod kept;
 mod lane;
 mod tunnel;
 mod verify;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 
 pub use compare::{Comparison, Finding};
 pub use lane::{Accepted, LANE_HEADS_MAX, Lane, LaneKey};
+use serde::{Deserialize, Serialize};
 use tunnel::Tunnel;
 pub use verify::{Refused, Verdict};
 use weir_usage::{
@@ -27,11 +29,12 @@ use crate::journal::entry::{AnchorLeaves, Entry, Item, LaneOpened, Note};
 pub const STREAMS_MAX: usize = 100_000;
 
 /// Figures that only grow, for `/metrics`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BookCounters {
     /// Records that continued their stream.
     pub records: u64,
-    /// Records seen before. Harmless.
+    /// Records seen before. Harmless. They aren't journaled, so this begins anew with each start.
+    #[serde(skip)]
     pub duplicates: u64,
     /// Records whose tunnel had already counted more. Harmless, and never lowers a total.
     pub lower: u64,

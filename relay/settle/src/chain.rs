@@ -10,6 +10,7 @@ pub mod challenge;
 pub mod contracts;
 pub mod deploy;
 pub mod force;
+mod kept;
 pub mod once;
 pub mod outbox;
 pub mod payer;

@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::journal::Journal;
 use crate::journal::entry::{Entry, Item};
 use crate::service::Desk;
+use crate::state::Keeper;
 use crate::storage::Storage;
 
 /// Requests that are handled before the next fsync.
@@ -59,6 +60,7 @@ pub struct Clerk<S> {
     refused: BTreeMap<&'static str, u64>,
     accepted: u64,
     desk: Desk,
+    keeper: Option<Keeper>,
     journal_error: Option<String>,
 }
 
@@ -102,6 +104,7 @@ impl<S: Storage> Clerk<S> {
             refused: BTreeMap::new(),
             accepted: 0,
             desk: Desk::default(),
+            keeper: None,
             journal_error: None,
         };
         clerk.publish();
@@ -118,11 +121,24 @@ impl<S: Storage> Clerk<S> {
         self
     }
 
+    /// Has the state kept by this keeper, whose past is the journal's.
+    #[must_use]
+    pub fn with_keeper(mut self, keeper: Option<Keeper>) -> Self {
+        self.keeper = keeper;
+        self
+    }
+
     /// Works until every handle is gone, or until told to stop.
     ///
     /// # Errors
     /// [`Error::Storage`] if the journal couldn't be written at the end.
     pub async fn run(mut self) -> Result<(), Error> {
+        let outcome = self.work().await;
+        self.keep(true);
+        outcome
+    }
+
+    async fn work(&mut self) -> Result<(), Error> {
         let mut tick = tokio::time::interval(self.interval.max(Duration::from_millis(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::new();
@@ -142,9 +158,13 @@ impl<S: Storage> Clerk<S> {
                     if self.published.elapsed() >= self.interval {
                         self.publish();
                     }
+                    self.keep(false);
                 }
                 () = std::future::ready(()), if stopping => return Ok(()),
-                _ = tick.tick() => self.publish(),
+                _ = tick.tick() => {
+                    self.publish();
+                    self.keep(false);
+                }
                 _ = self.stop.changed() => {}
             }
         }
@@ -283,6 +303,7 @@ impl<S: Storage> Clerk<S> {
                 if self.journal_error.take().is_some() {
                     info!("the journal can be written again");
                 }
+                self.note();
                 self.pending.clear();
                 break;
             };
@@ -302,6 +323,30 @@ impl<S: Storage> Clerk<S> {
             tokio::time::sleep(RETRY).await;
         }
         Ok(())
+    }
+
+    /// Tells the keeper what is durable now.
+    fn note(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let offset = self.journal.len_bytes();
+        for entry in &self.pending {
+            if let Err(e) = keeper.note(offset, entry, &self.book) {
+                error!("kept state: {e}; it isn't written any more");
+                self.keeper = None;
+                return;
+            }
+        }
+    }
+
+    /// Writes the state if it is time, or if there will be no other. Entries that wait are in the
+    /// book and not in the journal: with them it must not be written.
+    fn keep(&mut self, last: bool) {
+        if let Some(keeper) = &mut self.keeper
+            && self.pending.is_empty()
+            && (last || keeper.is_due())
+        {
+            blocking(|| keeper.write(&self.book, self.journal.position()));
+        }
     }
 
     /// The payer is told to come again; by then its voucher is held, or is offered anew.

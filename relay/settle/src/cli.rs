@@ -4,6 +4,7 @@ mod audit;
 mod evidence;
 mod lab;
 mod operate;
+mod rebuild;
 mod serve;
 mod sla;
 mod stake;
@@ -49,6 +50,16 @@ enum Command {
         /// Also ask every RPC endpoint, and look at the gas wallet; exit with 1 if one is wrong.
         #[arg(long)]
         online: bool,
+    },
+    /// Make the kept state anew from the journal, and say whether the old one was equal to it. For
+    /// a sidecar that doesn't run.
+    Rebuild {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Write nothing; exit with 1 if the kept state isn't what the journal gives, and name the
+        /// first row that differs.
+        #[arg(long)]
+        check: bool,
     },
     /// Show channels, exposure, outbox and chain of the running sidecar.
     Status {
@@ -234,6 +245,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             }
             Command::Run { config, .. } => serve::run(&config.file).await,
             Command::Check { file, online } => serve::check(&file, online).await,
+            Command::Rebuild { config, check } => rebuild::rebuild(&load(&config.file)?, check),
             Command::Status { config, json } => operate::status(&load(&config.file)?, json).await,
             Command::Explain { config, channel } => operate::explain(&load(&config.file)?, channel),
             Command::SettleNow { config, json, dry_run: true, .. } => {
@@ -264,6 +276,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 /// Reads a configuration file; the error lists everything that is wrong with it.
 fn load(path: &Path) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read the configuration", path))?;
+    let unread = |source| Error::NoConfig { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unread)?;
     config::parse(&text).map_err(|problems| Error::Config { path: path.to_owned(), problems })
 }

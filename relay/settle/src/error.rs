@@ -52,6 +52,12 @@ pub enum Error {
         /// Exit in the configuration.
         expected: String,
     },
+    /// There is no journal where one is needed. Operator.
+    #[error("there is no journal there, or nothing was ever written to it")]
+    NoJournal,
+    /// The kept state can't be written; the log says why. Operator.
+    #[error("the kept state can't be written")]
+    State,
     /// An entry contradicts what came before it: written by a bug. Sidecar.
     #[error("journal entry at offset {offset} contradicts an earlier one: {detail}")]
     Contradiction {
@@ -67,6 +73,14 @@ pub enum Error {
         path: PathBuf,
         /// Everything that is wrong with it.
         problems: Vec<Problem>,
+    },
+    /// The configuration can't be read. Operator.
+    #[error("can't read the configuration {}: {source}", path.display())]
+    NoConfig {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
     },
     /// A lane that was used would change its price. Operator.
     #[error(
@@ -206,7 +220,9 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         let denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
         match self {
+            Self::NoConfig { source, .. } if denied(source) => 77,
             Self::Config { .. }
+            | Self::NoConfig { .. }
             | Self::Key { .. }
             | Self::KeysAreOne { .. }
             | Self::PriceChanged { .. }

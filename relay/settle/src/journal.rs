@@ -14,7 +14,7 @@ use tracing::warn;
 
 pub use entry::Entry;
 pub use format::Header;
-pub use scan::{Found, scan};
+pub use scan::{Found, Position, read_header, scan, scan_after};
 
 use crate::error::Error;
 use crate::storage::Storage;
@@ -46,8 +46,22 @@ impl<S: Storage> Journal<S> {
     /// [`Error::JournalCorrupt`] with the offset, [`Error::JournalForeign`], [`Error::Storage`], or
     /// what `replay` returns.
     pub fn open(
+        storage: S,
+        header: Header,
+        replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        Self::open_after(storage, header, None, replay)
+    }
+
+    /// As [`Journal::open`], but hands on only what comes after a position that is in the file
+    /// ([`Position::is_in`]); what is before it isn't read.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_after(
         mut storage: S,
         header: Header,
+        after: Option<Position>,
         mut replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let is_ours = |found: &Header| {
@@ -58,7 +72,7 @@ impl<S: Storage> Journal<S> {
             Err(Error::JournalForeign { found, expected })
         };
         // Before its entries are looked at: replayed by another exit they make no sense.
-        let found = scan(&storage, |header, offset, entry| {
+        let found = scan_after(&storage, after, |header, offset, entry| {
             is_ours(header)?;
             replay(header, offset, entry)
         })?;
@@ -122,6 +136,12 @@ impl<S: Storage> Journal<S> {
     /// Entries in the file.
     pub fn entries(&self) -> u64 {
         self.entries
+    }
+
+    /// The end of what is durable.
+    pub fn position(&self) -> Position {
+        let (groups, entries) = (self.groups, self.entries);
+        Position { offset: self.durable_len, groups, entries, tip: self.tip }
     }
 
     /// Hash over everything so far.

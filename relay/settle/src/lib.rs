@@ -3,6 +3,7 @@
 //!
 //! - [`journal`]: the one file that is the truth. Nothing is acked before it is in there.
 //! - [`book`]: what follows from the journal: totals per lane, vouchers, asks. No I/O, no clock.
+//! - [`state`]: the same kept in a file, so that a start needn't replay the whole journal.
 //! - [`clerk`]: the one task that writes the journal and keeps the book.
 //! - [`server`]: the relay's socket.
 //! - [`service`]: samples of the service that payers signed, and this exit signs too.
@@ -32,6 +33,7 @@ pub mod metrics;
 pub mod server;
 pub mod service;
 pub mod sidecar;
+pub mod state;
 pub mod status;
 pub mod storage;
 

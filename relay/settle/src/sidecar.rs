@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::book::Book;
 use crate::chain::quorum::Quorum;
@@ -13,11 +13,12 @@ use crate::clerk::{Clerk, ClerkHandle};
 use crate::config::Config;
 use crate::control;
 use crate::error::Error;
-use crate::journal::{Header, Journal};
+use crate::journal::{Header, Journal, read_header};
 use crate::keys::{Wallet, random32};
 use crate::metrics;
 use crate::server::{self, ServerCounters};
 use crate::service;
+use crate::state::{self, Doubt, Keeper, Place};
 use crate::storage::Storage;
 
 /// What the operator's side needs: the handles and the figures.
@@ -51,7 +52,30 @@ pub async fn start<S>(config: Config, storage: S, wallet: Wallet) -> Result<Runn
 where
     S: Storage + 'static,
 {
-    let (journal, book, past) = open(&config, storage)?;
+    start_kept(config, storage, None, wallet).await
+}
+
+/// As [`start`], with the state of `place`: only what the journal has beyond it is replayed.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_kept<S>(
+    config: Config,
+    storage: S,
+    place: Option<Box<dyn Place>>,
+    wallet: Wallet,
+) -> Result<Running, Error>
+where
+    S: Storage + 'static,
+{
+    let fresh = fresh(&config)?;
+    let Opened { journal, book, past, keeper } = match place {
+        Some(place) => resume(&config, storage, fresh, place)?,
+        None => {
+            let (journal, book, past) = open(&config, storage)?;
+            Opened { journal, book, past, keeper: None }
+        }
+    };
     info!(
         bytes = journal.len_bytes(),
         entries = journal.entries(),
@@ -69,7 +93,7 @@ where
     };
     let (stop, stopped) = watch::channel(false);
     let (clerk, handle) = Clerk::new(&config, journal, book, stopped.clone());
-    let clerk = clerk.with_desk(desk);
+    let clerk = clerk.with_desk(desk).with_keeper(keeper);
     let (driver, driver_handle) =
         Driver::new(&config, rpc, wallet, handle.clone(), past, stopped.clone());
     let sidecar = Sidecar {
@@ -95,12 +119,74 @@ where
     Ok(Running { sidecar, stop, clerk, tasks })
 }
 
+/// What a sidecar starts from.
+#[derive(Debug)]
+pub struct Opened<S> {
+    /// The journal, at its end.
+    pub journal: Journal<S>,
+    /// The book at its end.
+    pub book: Book,
+    /// The outbox at its end.
+    pub past: Past,
+    /// Who keeps the state of both.
+    pub keeper: Option<Keeper>,
+}
+
+/// Opens a journal by its kept state and the entries after it, or without it by all of them.
+///
+/// # Errors
+/// As [`open`].
+pub fn resume<S: Storage>(
+    config: &Config,
+    storage: S,
+    fresh: Header,
+    place: Box<dyn Place>,
+) -> Result<Opened<S>, Error> {
+    let kept = match read_header(&storage)? {
+        Some(header) => state::load(config, &header, &storage, &*place)?,
+        None => Err(Doubt::Missing),
+    };
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(doubt) => {
+            match &doubt {
+                Doubt::Missing => info!("no kept state; all of the journal is replayed"),
+                doubt => warn!("kept state not used: {doubt}; all of the journal is replayed"),
+            }
+            let (journal, book, past) = replay(config, storage, fresh)?;
+            let mut keeper = Keeper::new(place, config, journal.header(), past.clone());
+            keeper.write(&book, journal.position());
+            return Ok(Opened { journal, book, past, keeper: Some(keeper) });
+        }
+    };
+    let position = kept.position;
+    let (mut book, mut keeper) = Keeper::resume(place, kept);
+    let journal = Journal::open_after(storage, fresh, Some(position), |_, offset, entry| {
+        book.replay(offset, &entry)?;
+        keeper.note(offset, &entry, &book)
+    })?;
+    let tail = journal.entries() - position.entries;
+    info!(entries = tail, "went on from the kept state");
+    Ok(Opened { journal, book, past: keeper.past().clone(), keeper: Some(keeper) })
+}
+
+fn fresh(config: &Config) -> Result<Header, Error> {
+    Ok(Header { exit: config.exit.0, secret: random32()?, created_ms: crate::now_ms() })
+}
+
 /// Opens a journal and rebuilds everything that follows from it.
 ///
 /// # Errors
 /// As [`Journal::open`] and [`Book::replay`].
 pub fn open<S: Storage>(config: &Config, storage: S) -> Result<(Journal<S>, Book, Past), Error> {
-    let fresh = Header { exit: config.exit.0, secret: random32()?, created_ms: crate::now_ms() };
+    replay(config, storage, fresh(config)?)
+}
+
+fn replay<S: Storage>(
+    config: &Config,
+    storage: S,
+    fresh: Header,
+) -> Result<(Journal<S>, Book, Past), Error> {
     let mut past = Past::default();
     // The salts of usage heads need the header's secret, which is known once the file is open.
     let mut book = None;

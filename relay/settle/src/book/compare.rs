@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use weir_usage::{Transport, UsageRecord};
 
 use crate::config::Tolerance;
@@ -21,7 +22,7 @@ pub struct Comparison {
 }
 
 /// What is wrong with a tunnel's counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finding {
     /// The kernel saw less than the engine bills.
     Overcounted {

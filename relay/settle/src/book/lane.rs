@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use weir_usage::{
     Address, Ask, ChannelId, Digest, Domain, Funding, Price, SignedVoucher, UsageRecord,
     VoucherOffer,
@@ -26,9 +27,10 @@ pub struct LaneKey {
 }
 
 /// The best voucher of a lane.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
     /// As it goes to the chain.
+    #[serde(with = "as_claim")]
     pub signed: SignedVoucher,
     /// Bytes it pays for, client to target.
     pub up_bytes: u64,
@@ -39,19 +41,23 @@ pub struct Accepted {
 }
 
 /// What was asked for under one usage head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asked {
     pub(super) head: Digest,
     pub(super) up_bytes: u64,
     pub(super) down_bytes: u64,
 }
 
-/// The state of a lane.
-#[derive(Debug)]
+/// The state of a lane. What isn't serialized follows from the configuration, is the chain's to say,
+/// or isn't journaled either.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lane {
     /// Whose vouchers count.
+    #[serde(skip)]
     pub signer: Address,
     /// `None` for a lane that isn't configured: it is counted and never asked for.
+    #[serde(skip)]
     pub price: Option<Price>,
     /// Whether the price is in the journal.
     pub opened: bool,
@@ -78,15 +84,19 @@ pub struct Lane {
     /// The same, target to client.
     pub kernel_minus_relay_down: i64,
     /// What the chain says of the channel.
+    #[serde(skip, default = "unknown")]
     pub funding: Funding,
     /// Token units that vouchers of this lane may claim in all, if the chain said so.
+    #[serde(skip)]
     pub spendable: Option<u128>,
     /// Token units claimed on this lane, by the chain's last word.
+    #[serde(skip)]
     pub claimed: u128,
     /// Cumulative amount that no longer counts as exposure.
     pub written_off: u128,
     askable: Asked,
     last_record: Digest,
+    #[serde(skip)]
     asked: VecDeque<Asked>,
     waived: Vec<u128>,
 }
@@ -274,5 +284,33 @@ impl Lane {
                 down_bytes: self.down_bytes,
             };
         }
+    }
+}
+
+fn unknown() -> Funding {
+    Funding::Unknown
+}
+
+/// A voucher as the rows of claims have it.
+mod as_claim {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use weir_usage::{SignedVoucher, Voucher};
+
+    use crate::journal::entry::ClaimRow;
+
+    pub(super) fn serialize<S: Serializer>(
+        signed: &SignedVoucher,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let Voucher { channel, lane, amount, seq, usage_head } = signed.voucher;
+        let signature = signed.signature;
+        ClaimRow { channel, lane, amount, seq, usage_head, signature }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<SignedVoucher, D::Error> {
+        let ClaimRow { channel, lane, amount, seq, usage_head, signature } =
+            ClaimRow::deserialize(d)?;
+        let voucher = Voucher { channel, lane, amount, seq, usage_head };
+        Ok(SignedVoucher { voucher, signature })
     }
 }

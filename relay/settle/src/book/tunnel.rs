@@ -1,6 +1,6 @@
 //! The last word on each tunnel.
 
-use weir_usage::UsageRecord;
+use weir_usage::{ChannelId, UsageRecord};
 
 use super::compare::Comparison;
 use super::lane::LaneKey;
@@ -44,5 +44,45 @@ impl Tunnel {
     /// Replaces the comparison of the ledgers and returns the one before.
     pub(super) fn compare(&mut self, comparison: Comparison) -> Comparison {
         std::mem::replace(&mut self.comparison, comparison)
+    }
+}
+
+/// Bytes of [`Tunnel::encode`].
+const ROW_LEN: usize = 32 + 4 + 8 + 8 + 1 + 8 + 8;
+
+/// As a row of the kept state. There is one for each tunnel ever seen, so it is binary.
+impl Tunnel {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(ROW_LEN);
+        row.extend_from_slice(&self.key.channel.0);
+        row.extend_from_slice(&self.key.lane.to_be_bytes());
+        row.extend_from_slice(&self.up_bytes.to_be_bytes());
+        row.extend_from_slice(&self.down_bytes.to_be_bytes());
+        row.push(self.comparison.counted.into());
+        row.extend_from_slice(&self.comparison.up_bytes.to_be_bytes());
+        row.extend_from_slice(&self.comparison.down_bytes.to_be_bytes());
+        row
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
+        let (channel, row) = row.split_first_chunk()?;
+        let (lane, row) = row.split_first_chunk()?;
+        let (up, row) = row.split_first_chunk()?;
+        let (down, row) = row.split_first_chunk()?;
+        let (counted, row) = row.split_first()?;
+        let (up_difference, row) = row.split_first_chunk()?;
+        let (down_difference, row) = row.split_first_chunk()?;
+        let comparison = Comparison {
+            counted: *counted == 1,
+            up_bytes: i64::from_be_bytes(*up_difference),
+            down_bytes: i64::from_be_bytes(*down_difference),
+        };
+        let tunnel = Self {
+            key: LaneKey { channel: ChannelId(*channel), lane: u32::from_be_bytes(*lane) },
+            up_bytes: u64::from_be_bytes(*up),
+            down_bytes: u64::from_be_bytes(*down),
+            comparison,
+        };
+        (row.is_empty() && *counted <= 1).then_some(tunnel)
     }
 }

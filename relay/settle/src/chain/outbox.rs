@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use weir_usage::Digest;
 
 use crate::journal::entry::{Action, ClaimedRow, OutboxStep, Step};
@@ -16,7 +17,7 @@ const DONE_MAX: usize = 256;
 pub const ATTEMPTS_MAX: usize = 20;
 
 /// One transaction that was signed for an intent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Its hash.
     pub hash: Digest,
@@ -27,7 +28,7 @@ pub struct Attempt {
 }
 
 /// How far an intent got.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// Decided on.
     Planned,
@@ -51,7 +52,7 @@ pub enum State {
 }
 
 /// The end of a mined intent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Which attempt.
     pub hash: Digest,
@@ -70,7 +71,7 @@ pub struct Outcome {
 }
 
 /// Something to be done on chain exactly once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     /// Its number.
     pub id: u64,
@@ -146,6 +147,21 @@ impl Outbox {
     /// An intent, open or lately done.
     pub fn get(&self, id: u64) -> Option<&Intent> {
         self.open.get(&id).or_else(|| self.done.iter().find(|i| i.id == id))
+    }
+
+    /// The outbox that [`Outbox::done`] and the others told of.
+    pub(super) fn of(
+        open: Vec<Intent>,
+        done: Vec<Intent>,
+        last_id: u64,
+        nonce: Option<u64>,
+    ) -> Self {
+        Self {
+            open: open.into_iter().map(|intent| (intent.id, intent)).collect(),
+            done: done.into(),
+            last_id,
+            next_nonce: nonce,
+        }
     }
 
     /// Takes a step.

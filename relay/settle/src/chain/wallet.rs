@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::error;
 
@@ -19,7 +20,7 @@ const ANCHOR_GAS: u64 = 50_000;
 const SAY_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Wei spent on gas, by day; the last few days only.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Spending(BTreeMap<u64, u128>);
 
 impl Spending {

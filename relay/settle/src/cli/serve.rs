@@ -11,6 +11,7 @@ use weir_settle::chain::quorum::Quorum;
 use weir_settle::config::Config;
 use weir_settle::keys::Keys;
 use weir_settle::sidecar;
+use weir_settle::state::Beside;
 use weir_settle::storage::{FileStorage, Snapshot};
 
 pub(super) async fn run(file: &Path) -> Result<ExitCode> {
@@ -26,7 +27,8 @@ pub(super) async fn run(file: &Path) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (socket, channels) = (config.socket.clone(), config.channels.len());
-    let mut running = sidecar::start(config, storage, wallet.clone()).await?;
+    let place = Box::new(Beside::of(&config.journal));
+    let mut running = sidecar::start_kept(config, storage, Some(place), wallet.clone()).await?;
     info!(socket = %socket.display(), channels, wallet = %wallet.address(), "ready");
     tokio::select! {
         _ = terminate.recv() => {}

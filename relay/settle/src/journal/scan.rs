@@ -1,5 +1,6 @@
 //! Reading a journal from its start, and telling a torn tail from damage.
 
+use serde::{Deserialize, Serialize};
 use sha3::{Digest, Keccak256};
 
 use super::entry::Entry;
@@ -8,6 +9,48 @@ use super::format::{
 };
 use crate::error::Error;
 use crate::storage::Storage;
+
+/// A place between two groups, and the hash of all that is before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Bytes before it.
+    pub offset: u64,
+    /// Groups before it.
+    pub groups: u64,
+    /// Entries before it.
+    pub entries: u64,
+    /// Hash over everything before it.
+    #[serde(with = "hash")]
+    pub tip: [u8; 32],
+}
+
+impl Found {
+    /// The end.
+    pub fn position(&self) -> Position {
+        let (groups, entries) = (self.groups, self.entries);
+        Position { offset: self.end, groups, entries, tip: self.tip }
+    }
+}
+
+impl Position {
+    /// Whether this journal had this position: the hash before it is the one that is named here. It
+    /// covers everything from the header on, so that no other journal has it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn is_in<S: Storage>(&self, storage: &S) -> Result<bool, Error> {
+        let len = storage.len().map_err(Error::storage("measure the journal"))?;
+        if self.offset < HEADER_LEN as u64 || self.offset > len {
+            return Ok(false);
+        }
+        // Header and group alike end in their hash.
+        let mut found = [0; GROUP_TAIL_LEN];
+        storage
+            .read_at(self.offset - GROUP_TAIL_LEN as u64, &mut found)
+            .map_err(Error::storage("read a hash"))?;
+        Ok(found == self.tip)
+    }
+}
 
 /// Where a journal ends.
 #[derive(Debug)]
@@ -34,17 +77,31 @@ pub struct Found {
 /// `replay` returns.
 pub fn scan<S: Storage>(
     storage: &S,
+    replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
+) -> Result<Option<Found>, Error> {
+    scan_after(storage, None, replay)
+}
+
+/// As [`scan`], from a position on that is in the file.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_after<S: Storage>(
+    storage: &S,
+    after: Option<Position>,
     mut replay: impl FnMut(&Header, u64, Entry) -> Result<(), Error>,
 ) -> Result<Option<Found>, Error> {
     let len = storage.len().map_err(Error::storage("measure the journal"))?;
-    let Some(header) = read_header(storage, len)? else { return Ok(None) };
+    let Some(header) = read_header(storage)? else { return Ok(None) };
+    let start = Position { offset: HEADER_LEN as u64, groups: 0, entries: 0, tip: header.hash() };
+    let start = after.unwrap_or(start);
     let mut found = Found {
-        tip: header.hash(),
         header,
-        end: HEADER_LEN as u64,
+        end: start.offset,
         torn_bytes: 0,
-        groups: 0,
-        entries: 0,
+        groups: start.groups,
+        entries: start.entries,
+        tip: start.tip,
     };
     while found.end < len {
         let Some((head, group)) = read_group(storage, found.end, len)? else {
@@ -75,7 +132,12 @@ pub fn scan<S: Storage>(
     Ok(Some(found))
 }
 
-fn read_header<S: Storage>(storage: &S, len: u64) -> Result<Option<Header>, Error> {
+/// Whose journal it is; `None` as for [`scan`].
+///
+/// # Errors
+/// As [`scan`].
+pub fn read_header<S: Storage>(storage: &S) -> Result<Option<Header>, Error> {
+    let len = storage.len().map_err(Error::storage("measure the journal"))?;
     let mut bytes = [0; HEADER_LEN];
     if len >= HEADER_LEN as u64 {
         storage.read_at(0, &mut bytes).map_err(Error::storage("read the header"))?;
@@ -145,6 +207,19 @@ fn find_group<S: Storage>(
         at += (PIECE - (GROUP_MAGIC.len() - 1)) as u64;
     }
     Ok(None)
+}
+
+/// A hash as text.
+mod hash {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
+        weir_usage::Digest(*hash).serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
+        weir_usage::Digest::deserialize(d).map(|digest| digest.0)
+    }
 }
 
 fn corrupt(offset: u64, detail: String) -> Error {

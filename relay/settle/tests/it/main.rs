@@ -18,4 +18,5 @@ mod quorum;
 mod sample;
 mod server;
 mod sla;
+mod state;
 mod torture;

@@ -29,6 +29,26 @@ fn out(output: &Output) -> String {
 }
 
 #[test]
+fn a_configuration_that_is_missing_or_wrong_exits_with_78() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settle.toml");
+    let path = path.to_str().unwrap();
+    let commands: [&[&str]; 4] =
+        [&["run", "-c", path], &["check", path], &["status", "-c", path], &["rebuild", "-c", path]];
+    let refused = |words: &str| {
+        for arguments in commands {
+            let output = command(arguments);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(78), "{arguments:?}: {said}");
+            assert!(said.contains(words), "{arguments:?}: {said}");
+        }
+    };
+    refused("can't read the configuration");
+    std::fs::write(path, "exit_id = 1\n").unwrap();
+    refused("exit_id");
+}
+
+#[test]
 fn the_page_of_metrics_is_the_table() {
     let path = file("METRICS.md");
     if std::env::var_os("WEIR_BLESS").is_some() {

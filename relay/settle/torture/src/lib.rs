@@ -32,6 +32,7 @@ mod relay;
 pub mod rng;
 mod run;
 mod sidecar;
+mod state;
 mod summary;
 mod verdict;
 mod wire;

@@ -17,6 +17,7 @@ use crate::points::{Fault, Plan, Points};
 use crate::relay::{Link, Relay};
 use crate::rng::Rng;
 use crate::sidecar::{self, ANCHOR, DOMAIN, EXIT, Host, Sidecar};
+use crate::state::StateDisk;
 use crate::verdict::{self, Verdict};
 
 /// Rounds in which things break.
@@ -80,6 +81,7 @@ impl Run {
         let host = Host {
             config: sidecar::config(&payers, rng.one_in(3)),
             disk: Disk::new(points.clone()),
+            state: StateDisk::new(points.clone()),
             node: Arc::new(Mutex::new(Node::new(
                 DOMAIN,
                 ANCHOR,
@@ -118,7 +120,7 @@ impl Run {
             self.payers[index].is_gone = true;
         }
         self.traffic(round + 1 == ROUNDS).await;
-        if self.rng.one_in(3) || self.wants("anchor") || self.wants("root") {
+        if self.rng.one_in(3) || ["anchor", "root", "settle"].iter().any(|step| self.wants(step)) {
             self.settle_now(6).await;
         } else {
             let count = 1 + self.rng.below(4);
@@ -403,6 +405,7 @@ impl Run {
             self.relay.power_cut();
         }
         self.host.disk.crash(fault, &mut self.rng);
+        self.host.state.crash(fault);
         self.host.points.revive();
         self.arm();
     }

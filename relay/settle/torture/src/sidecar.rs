@@ -1,23 +1,25 @@
 //! The sidecar itself: the real journal, book, clerk and driver, on one thread.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weir_settle::Error;
-use weir_settle::book::Book;
 use weir_settle::chain::quorum::Quorum;
-use weir_settle::chain::{Driver, DriverHandle, Past};
+use weir_settle::chain::{Driver, DriverHandle};
 use weir_settle::clerk::{Clerk, ClerkHandle};
 use weir_settle::config::{Config, parse};
-use weir_settle::journal::{Header, Journal};
+use weir_settle::journal::Header;
 use weir_settle::keys::Wallet;
+use weir_settle::sidecar::{self, Opened};
 use weir_usage::{Address, Domain, ExitId};
 
 use crate::disk::Disk;
 use crate::node::Node;
 use crate::payer::Payer;
 use crate::points::Points;
+use crate::state::StateDisk;
 use crate::wire::Wire;
 
 /// The exit of all runs.
@@ -26,6 +28,9 @@ pub(crate) const EXIT: ExitId = ExitId([0xe1; 32]);
 pub(crate) const DOMAIN: Domain = Domain { chain_id: 31337, escrow: Address([0xee; 20]) };
 /// Its anchor.
 pub(crate) const ANCHOR: Address = Address([0xaa; 20]);
+
+/// Between two writes of the kept state: often, for a run is short.
+const STATE_EVERY: Duration = Duration::from_millis(100);
 
 /// A sidecar that runs.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(crate) struct Host {
     pub(crate) config: Config,
     /// Its disk.
     pub(crate) disk: Disk,
+    /// Its other disk.
+    pub(crate) state: StateDisk,
     /// Its node.
     pub(crate) node: Arc<Mutex<Node>>,
     /// Its steps.
@@ -60,9 +67,16 @@ impl Host {
     /// # Errors
     /// What keeps it from starting; also that it died while it tried.
     pub(crate) fn start(&self) -> Result<Sidecar, Error> {
-        let (journal, book, past) = self.open()?;
+        let fresh = Header { exit: EXIT.0, secret: self.secret, created_ms: 0 };
+        let place = Box::new(self.state.clone());
+        let Opened { journal, book, past, keeper } =
+            sidecar::resume(&self.config, self.disk.clone(), fresh, place)?;
+        if self.points.down().is_some() {
+            return Err(Error::Stopping);
+        }
         let (stop, stopped) = watch::channel(false);
         let (clerk, handle) = Clerk::new(&self.config, journal, book, stopped.clone());
+        let clerk = clerk.with_keeper(keeper.map(|keeper| keeper.every(STATE_EVERY)));
         let rpcs = (0..self.config.chain.rpc.len())
             .map(|index| Wire::rpc(Arc::clone(&self.node), self.points.clone(), index))
             .collect();
@@ -73,18 +87,6 @@ impl Host {
         tasks.spawn(async move { drop(clerk.run().await) });
         tasks.spawn(driver.run());
         Ok(Sidecar { clerk: handle, driver: driver_handle, _stop: stop, _tasks: tasks })
-    }
-
-    /// As `sidecar::open`, with a secret that the seed decides.
-    fn open(&self) -> Result<(Journal<Disk>, Book, Past), Error> {
-        let fresh = Header { exit: EXIT.0, secret: self.secret, created_ms: 0 };
-        let mut past = Past::default();
-        let mut book = Book::new(&self.config, self.secret);
-        let journal = Journal::open(self.disk.clone(), fresh, |_, offset, entry| {
-            past.replay(offset, &entry)?;
-            book.replay(offset, &entry)
-        })?;
-        Ok((journal, book, past))
     }
 }
 

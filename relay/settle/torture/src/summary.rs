@@ -112,7 +112,11 @@ fn sum(verdicts: Vec<Verdict>) -> Summary {
 
 /// Every step of the journal, the outbox and the calls. One that is missing here and is met in a
 /// run has to be crashed at all the same.
-const POINTS: [&str; 77] = [
+const POINTS: [&str; 81] = [
+    "write state",
+    "sync state",
+    "synced state",
+    "discard state",
     "cut new file",
     "cut torn tail",
     "sync recovered",
