@@ -16,16 +16,6 @@ fn whatever_dies_the_exit_loses_no_more_than_the_window_and_bills_nothing_twice(
     assert!(summary.received > u128::from(summary.delivered) * 3 / 4, "{}", summary.received);
 }
 
-/// Once, after somebody else's transaction with the same key had left the chain, the one behind it
-/// waited for ever.
-#[test]
-fn courses_that_once_ended_with_money_stuck() {
-    for seed in [1196, 3507, 4429] {
-        let summary = torture(seed, 1, |_| ());
-        assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
-    }
-}
-
 #[test]
 fn a_seed_is_all_that_a_run_depends_on() {
     let show = |seed| serde_json::to_string(&torture(seed, 2, |_| ())).unwrap();
