@@ -77,7 +77,7 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
         p.add(
             ask.span_of("interval_ms"),
             format!("`interval_ms` is {}, more than {most}", ask_interval.as_millis()),
-            &format!(
+            format!(
                 "a relay that was killed waits {within} s for the news of a lane; later news would \
                  give its payers the credit window twice"
             ),
