@@ -1,8 +1,8 @@
 //! Kept state: what book and outbox derive from the journal, so that a start reads the journal's
 //! tail only.
 //!
-//! The journal stays the one truth. The state is a redb file beside it, written every few seconds in
-//! one transaction together with the journal position that it stands for, and only after the
+//! The journal stays the one truth. The state is a redb file beside it, written every few seconds
+//! in one transaction together with the journal position that it stands for, and only after the
 //! journal was synced up to there: a crash leaves it at or before the journal's end. At start it is
 //! believed if it is whole, of this version, exit and configuration, and if the journal has its
 //! position; otherwise the reason is logged and it is made anew from the journal. Failing to write

@@ -48,8 +48,8 @@ pub(super) struct Asked {
     pub(super) down_bytes: u64,
 }
 
-/// The state of a lane. What isn't serialized follows from the configuration, is the chain's to say,
-/// or isn't journaled either.
+/// The state of a lane. What isn't serialized follows from the configuration, is the chain's to
+/// say, or isn't journaled either.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lane {

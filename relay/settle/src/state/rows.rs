@@ -162,8 +162,8 @@ pub fn count(table: Table, book: &Book, past: &Past) -> u64 {
     count as u64
 }
 
-/// Hands `change` the keys whose rows an entry may have changed; rows that vanish aren't among them.
-/// `book` is the book after it.
+/// Hands `change` the keys whose rows an entry may have changed; rows that vanish aren't among
+/// them. `book` is the book after it.
 pub fn changed(entry: &Entry, book: &Book, mut change: impl FnMut(Key)) {
     change(Key::Outbox);
     match &entry.item {
