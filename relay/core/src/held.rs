@@ -44,28 +44,38 @@ impl Held {
 
 impl Core {
     /// Whether a tunnel's payer has to wait; it is then told when it may go on.
-    pub(crate) fn is_out_of_credit(&mut self, key: usize) -> bool {
+    fn is_out_of_credit(&mut self, key: usize) -> bool {
         self.tunnels[key].meter.grant.exhausted() && self.hold(key)
     }
 
-    /// Bytes that the payer of a tunnel may have forwarded now, beyond `queued` ones that it will
-    /// be charged for. Zero doesn't put the tunnel in line: datagrams don't wait.
-    pub(crate) fn credit_room(&mut self, key: usize, queued: usize) -> u64 {
+    /// Bytes that the payer of a tunnel may have forwarded now; near the limit beyond those that
+    /// wait in the tunnel's own queues. Zero doesn't put the tunnel in line: datagrams don't wait.
+    pub(crate) fn credit_room(&mut self, key: usize) -> u64 {
         let meter = &mut self.tunnels[key].meter;
         let open = meter.grant.open();
         meter.eager = open < NEAR_BYTES;
-        let taken = meter.uncharged() + queued as u64;
-        let room = open.saturating_sub(taken);
-        if room > 0 { room } else { self.credit_room_paced(key, taken) }
+        if meter.eager { self.credit_room_near(key) } else { open }
     }
 
     #[cold]
-    fn credit_room_paced(&mut self, key: usize, taken: u64) -> u64 {
-        let grant = &self.tunnels[key].meter.grant;
+    fn credit_room_near(&mut self, key: usize) -> u64 {
+        let tunnel = &mut self.tunnels[key];
+        tunnel.meter.charge();
+        let grant = &tunnel.meter.grant;
         if grant.exhausted() {
             grant.pace(self.now);
         }
-        grant.open().saturating_sub(taken)
+        grant.open().saturating_sub(tunnel.traffic.queued_bytes() as u64)
+    }
+
+    /// The same for a stream. `None`: it has to wait, and is told when it may go on. Never zero, so
+    /// that nobody waits who isn't in line.
+    pub(crate) fn stream_room(&mut self, key: usize) -> Option<u64> {
+        let room = self.credit_room(key);
+        if room > 0 {
+            return Some(room);
+        }
+        (!self.is_out_of_credit(key)).then(|| self.tunnels[key].meter.grant.open().max(1))
     }
 
     #[cold]

@@ -89,6 +89,15 @@ impl Traffic {
         }
     }
 
+    /// Payload that waits to be forwarded whatever the payer may do meanwhile. A stream's waits for
+    /// the payer too.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        match self {
+            Traffic::Udp(udp) => udp.queued_bytes(),
+            Traffic::Tcp(_) => 0,
+        }
+    }
+
     /// Lets go of all payload.
     pub(crate) fn clear(&mut self) {
         match self {

@@ -238,14 +238,8 @@ impl Connection {
             if let Some(key) = tunnel
                 && request.out.payload_bytes() > 0
             {
-                room = core.credit_room(key, 0);
-                if room == 0 {
-                    core.tunnels[key].meter.charge();
-                    if core.is_out_of_credit(key) {
-                        return;
-                    }
-                    room = core.credit_room(key, 0);
-                }
+                let Some(covered) = core.stream_room(key) else { return };
+                room = covered;
             }
             let written = request.out.write(&mut self.quic, id, room);
             self.touch(&mut core.dirty);
@@ -254,7 +248,7 @@ impl Connection {
             {
                 self.forwarded(core, key, written.payload, written.pieces);
             }
-            // Ends: what is written is charged, and the gate doesn't move within a turn.
+            // Ends: every round writes something, and the gate doesn't move within a turn.
             if !written.uncovered {
                 break written;
             }

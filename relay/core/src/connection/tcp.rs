@@ -35,15 +35,7 @@ impl Connection {
         buffer: &mut Vec<u8>,
         now: Instant,
     ) -> Option<EgressOp> {
-        let mut open = core.credit_room(key, 0);
-        if open == 0 {
-            // Else it wouldn't wait in line, and nobody would wake it.
-            core.tunnels[key].meter.charge();
-            if core.is_out_of_credit(key) {
-                return None;
-            }
-            open = core.credit_room(key, 0);
-        }
+        let open = core.stream_room(key)?;
         let tunnel = &mut core.tunnels[key];
         let id = tunnel.stream;
         let Traffic::Tcp(tcp) = &mut tunnel.traffic else { return None };

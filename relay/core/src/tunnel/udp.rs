@@ -81,7 +81,7 @@ impl Udp {
     }
 
     /// Payload that waits, both directions together.
-    fn queued_bytes(&self) -> usize {
+    pub(super) fn queued_bytes(&self) -> usize {
         self.up_bytes + self.down_bytes
     }
 
@@ -100,8 +100,7 @@ impl Udp {
 
 /// A UDP payload from the client, by QUIC DATAGRAM or by capsule.
 pub(crate) fn uplink(core: &mut Core, key: usize, payload: Bytes, now: Instant) {
-    let queued = core.tunnels[key].udp().map_or(0, |udp| udp.queued_bytes());
-    let out_of_credit = core.credit_room(key, queued) == 0;
+    let out_of_credit = core.credit_room(key) == 0;
     let Core { tunnels, limits, stats, egress, .. } = core;
     let tunnel = &mut tunnels[key];
     let len = payload.len();
@@ -232,8 +231,7 @@ pub(crate) fn downlink(
     segment_size: usize,
     now: Instant,
 ) {
-    let queued = core.tunnels[key].udp().map_or(0, |udp| udp.queued_bytes());
-    let mut room = core.credit_room(key, queued);
+    let mut room = core.credit_room(key);
     // A datagram that is too long for QUIC DATAGRAM is dropped rather than sent as a capsule, so
     // that path MTU discovery inside the tunnel finds the limit (RFC 9298 section 5).
     let payload_max = connection.datagram_payload_max();
