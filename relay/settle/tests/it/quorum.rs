@@ -123,6 +123,8 @@ async fn of_three_the_one_that_lies_is_outvoted_and_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_from_the_future_moves_nobody() {
     let Some(scene) = scene(1, "confirmations = 5").await else { return };
+    // What the wallet did to set the scene is somebody else's to the sidecar, and has to be final.
+    scene.anvil.call("anvil_mine", json!(["0x6"])).await;
     scene.proxy.behave(|method, _, mut answer| {
         if method == "eth_blockNumber" {
             answer["result"] = json!("0xffffff");
