@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +15,8 @@ use crate::tally::Peak;
 
 /// One read. The kernel's receive buffer is the same order of size.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes that don't come for so long are no download that probes would have to wait behind.
+const STALL: Duration = Duration::from_millis(200);
 /// A refusal's text is a line.
 const TEXT_BYTES_MAX: u64 = 4 << 10;
 
@@ -28,15 +31,19 @@ pub(crate) enum Burst {
 }
 
 /// Downloads `bytes` from an HTTP reference through the client's HTTP proxy, for `limit` at most.
+/// `busy` is set while bytes come.
 pub(crate) async fn run(
     proxy: SocketAddr,
     reference: &Reference,
     bytes: u64,
     limit: Duration,
+    busy: &AtomicBool,
 ) -> Burst {
     let mut peak = Peak::default();
-    let download = download(proxy, reference, bytes, &mut peak);
-    match tokio::time::timeout(limit, download).await {
+    let download = download(proxy, reference, bytes, &mut peak, busy);
+    let outcome = tokio::time::timeout(limit, download).await;
+    busy.store(false, Relaxed);
+    match outcome {
         Ok(Ok(Some(unknown))) => Burst::Unknown(unknown),
         // Broken off, by the exit or by the clock: what came until then came.
         Ok(Ok(None) | Err(_)) | Err(_) => Burst::Carried { kbps: peak.kbps() },
@@ -49,6 +56,7 @@ async fn download(
     reference: &Reference,
     bytes: u64,
     peak: &mut Peak,
+    busy: &AtomicBool,
 ) -> io::Result<Option<String>> {
     let mut stream = TcpStream::connect(proxy).await?;
     let authority = authority(reference);
@@ -77,10 +85,15 @@ async fn download(
     peak.look(at_ms(), got);
     let mut chunk = vec![0; CHUNK_BYTES];
     while got < bytes {
-        let read = stream.read(&mut chunk).await?;
+        let Ok(read) = tokio::time::timeout(STALL, stream.read(&mut chunk)).await else {
+            busy.store(false, Relaxed);
+            continue;
+        };
+        let read = read?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        busy.store(true, Relaxed);
         got += read as u64;
         peak.look(at_ms(), got);
     }

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpStream;
@@ -172,11 +172,8 @@ impl Measurer {
         // At a moment that an exit can't know.
         let by_ms = self.schedule.burst_by.as_millis().max(1) as u64;
         sleep_until(begins + Duration::from_millis(random() % by_ms)).await;
-        busy.store(true, Relaxed);
         let (bytes, limit) = (self.config.burst_bytes, self.schedule.burst_max);
-        let burst = burst::run(customer.http, source, bytes, limit).await;
-        busy.store(false, Relaxed);
-        burst
+        burst::run(customer.http, source, bytes, limit, busy).await
     }
 
     /// Whether anything out there answers without the exit.
