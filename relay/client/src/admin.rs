@@ -1,5 +1,7 @@
 //! The loopback endpoint of a running client, and how to ask it.
 
+mod metrics;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,6 +24,8 @@ const CONNECTIONS_MAX: usize = 32;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+const JSON: &str = "application/json";
 
 /// How long `POST /settle` tries without a `timeout_ms`, and at most.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,14 +108,25 @@ pub(crate) async fn serve(listener: TcpListener, client: Arc<Shared>) {
 }
 
 async fn serve_one(mut stream: TcpStream, client: &Shared) -> io::Result<()> {
-    let (status, body) =
+    let (status, content, body) =
         match tokio::time::timeout(HEAD_TIMEOUT, http1::read_head(&mut stream)).await {
             Err(_) => return Ok(()),
             Ok(Err(HeadError::Io(error))) => return Err(error),
-            Ok(Err(error)) => (error.status(), problem(&error.to_string())),
-            Ok(Ok((head, _))) => answer(&head, client).await,
+            Ok(Err(error)) => (error.status(), JSON, problem(&error.to_string())),
+            Ok(Ok((head, _))) if is_for_metrics(&head) => {
+                (StatusCode::OK, metrics::CONTENT, metrics::page(&client.usage()))
+            }
+            Ok(Ok((head, _))) => {
+                let (status, body) = answer(&head, client).await;
+                (status, JSON, body)
+            }
         };
-    http1::respond(&mut stream, status, "application/json", &[], &body).await
+    http1::respond(&mut stream, status, content, &[], &body).await
+}
+
+fn is_for_metrics(head: &Head) -> bool {
+    (head.method.as_str(), head.target.as_str()) == ("GET", "/metrics")
+        && head.host.as_deref().is_some_and(names_loopback)
 }
 
 async fn answer(head: &Head, client: &Shared) -> (StatusCode, String) {
@@ -131,10 +146,13 @@ async fn answer(head: &Head, client: &Shared) -> (StatusCode, String) {
                 None => (StatusCode::CONFLICT, problem("this client has no payer configured")),
             }
         }
-        (_, "/usage" | "/settle") => {
-            (StatusCode::METHOD_NOT_ALLOWED, problem("use GET /usage or POST /settle"))
+        (_, "/usage" | "/settle" | "/metrics") => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            problem("use GET /usage, GET /metrics or POST /settle"),
+        ),
+        _ => {
+            (StatusCode::NOT_FOUND, problem("there are GET /usage, GET /metrics and POST /settle"))
         }
-        _ => (StatusCode::NOT_FOUND, problem("there are GET /usage and POST /settle")),
     }
 }
 

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::gate::Gate;
 use crate::meter::Meters;
 use crate::payer::{self, Payer};
 use crate::quality::{self, Watcher};
-use crate::relay::Pool;
+use crate::relay::{Answer, Pool};
 use crate::{ClientConfig, Error, RelayUrl, SettleReport, UsageSnapshot};
 use crate::{admin, http_proxy, socks};
 
@@ -51,16 +52,24 @@ impl Client {
         let socks = listen("SOCKS5", config.socks).await?;
         let http = listen("the HTTP proxy", config.http).await?;
         let admin = listen("the admin endpoint", config.admin).await?;
-        let opened = config.payer.as_ref().map(payer::open).transpose()?;
+        let open = |payer| payer::open(payer, &config.relay, config.tolerance);
+        let opened = config.payer.as_ref().map(open).transpose()?;
         let measured = match (&config.sla, &config.payer) {
             (Some(sla), Some(payer)) => Some(quality::open(sla, payer)?),
             _ => None,
         };
         let meters = Arc::new(Meters::default());
-        let pool = Arc::new(Pool::start(&config, Arc::clone(&meters)).await?);
-        check_token(&pool, &config).await?;
-        let (payer, worker) =
-            opened.map(|opened| opened.into_parts(Arc::clone(&pool), Arc::clone(&meters))).unzip();
+        let gate = Gate::default();
+        let pool = Arc::new(Pool::start(&config, Arc::clone(&meters), gate.clone()).await?);
+        let answer = first_answer(&pool, &config).await?;
+        if let Some(opened) = &opened {
+            opened
+                .check_terms(&answer, &gate)
+                .map_err(|problem| Error::Terms { relay: config.relay.to_string(), problem })?;
+        }
+        let (payer, worker) = opened
+            .map(|opened| opened.into_parts(Arc::clone(&pool), Arc::clone(&meters), gate))
+            .unzip();
         let watcher =
             measured.map(|opened| Watcher::new(opened, Arc::clone(&pool), Arc::clone(&meters)));
         info!(relay = %config.relay, "connected to the relay");
@@ -93,6 +102,9 @@ impl Client {
     /// most), saves the payer's state and closes the connections.
     ///
     /// A lost relay is not an error: the client reconnects until it is stopped.
+    ///
+    /// # Errors
+    /// [`Error::Overbilled`] ends it before, once that lasted.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let Client { shared, worker, watcher, socks, http, admin } = self;
         let mut servers = JoinSet::new();
@@ -109,20 +121,38 @@ impl Client {
             servers.spawn(watcher.run());
         }
         let (stop_payer, stopped) = oneshot::channel::<()>();
-        let payer = worker.map(|worker| {
+        let mut payer = worker.map(|worker| {
             let stopped = async {
                 let _ = stopped.await;
             };
             tokio::spawn(worker.run(stopped, STOP_GRACE))
         });
-        stop.await;
+        tokio::pin!(stop);
+        let ended = match &mut payer {
+            None => {
+                stop.await;
+                None
+            }
+            Some(payer) => tokio::select! {
+                () = &mut stop => None,
+                // It ends by itself only when it is through with the relay.
+                ended = payer => Some(ended),
+            },
+        };
         servers.abort_all();
         drop(stop_payer);
-        if let Some(payer) = payer {
-            let _ = payer.await;
-        }
+        let ended = match (ended, payer) {
+            (Some(ended), _) => Some(ended),
+            (None, Some(payer)) => Some(payer.await),
+            (None, None) => None,
+        };
         shared.pool.close().await;
-        Ok(())
+        match ended {
+            Some(Ok(Err(problem))) => {
+                Err(Error::Overbilled { relay: shared.relay.to_string(), problem })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -173,8 +203,8 @@ async fn listen(
 
 /// Any relay answers 401 or 407 to a token that it does not know; whether it has this resource,
 /// and whether its sidecar is there, does not matter yet.
-async fn check_token(pool: &Pool, config: &ClientConfig) -> Result<(), Error> {
-    let answer = pool.fetch(Method::GET, "/.well-known/weir/usage", Bytes::new()).await;
+async fn first_answer(pool: &Pool, config: &ClientConfig) -> Result<Answer, Error> {
+    let answer = pool.fetch(Method::GET, payer::USAGE_PATH, Bytes::new()).await;
     let answer = answer.map_err(|refusal| Error::Relay {
         relay: config.relay.to_string(),
         problem: format!("the first request failed: {refusal}"),
@@ -184,7 +214,7 @@ async fn check_token(pool: &Pool, config: &ClientConfig) -> Result<(), Error> {
         StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED
     );
     if !refused {
-        return Ok(());
+        return Ok(answer);
     }
     if config.wallet.is_some() {
         let problem = "the relay refused the first token; is it for this exit, and in its epoch?";

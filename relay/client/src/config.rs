@@ -10,6 +10,7 @@ use std::time::Duration;
 use weir_usage::{Address, ChannelId, Price};
 
 use crate::Error;
+use crate::purse::Tolerance;
 
 /// Everything [`Client::start`](crate::Client::start) needs.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct ClientConfig {
     /// Signs vouchers for what was received. Without it, a relay that asks for payment stops
     /// forwarding once its credit window is used up.
     pub payer: Option<PayerConfig>,
+    /// How far the relay's counts may be ahead of the payer's before it is called over-billing.
+    pub tolerance: Tolerance,
     /// Measures the service and has the exit sign what was measured; needs a payer.
     pub sla: Option<SlaConfig>,
 }
@@ -56,6 +59,7 @@ impl ClientConfig {
             admin: None,
             connections: 1,
             payer: None,
+            tolerance: Tolerance::default(),
             sla: None,
         }
     }
@@ -271,11 +275,12 @@ pub struct PayerConfig {
     pub price_max: Price,
     /// What may be signed at most.
     pub budget: Budget,
-    /// Own cumulative counts and the last voucher. Created when missing, replaced atomically.
+    /// The journal: own counts and every voucher. Begun when missing; the JSON file in which older
+    /// clients kept their state is taken over.
     pub state_file: PathBuf,
     /// How often the relay is asked what it counted while bytes move.
     pub period: Duration,
-    /// After a crash of the *client* (or loss of its state file) up to this many bytes that the
+    /// After a crash of the *client* (or loss of its journal) up to this many bytes that the
     /// relay counted and this client can't confirm are accepted, once per start. 0 accepts none.
     pub crash_allowance_bytes: u64,
     /// File with a number: the bytes that this payer sold to others as blind tokens since the lane
@@ -290,7 +295,7 @@ pub struct PayerConfig {
 pub struct Budget {
     /// For the lane as a whole, since the channel was opened.
     pub total: Option<u128>,
-    /// For a UTC day. A client that lost its state file has forgotten what the day has cost.
+    /// For a UTC day. A client that lost its journal has forgotten what the day has cost.
     pub per_day: Option<u128>,
 }
 
@@ -307,7 +312,7 @@ impl PayerConfig {
     /// Asking costs one small request; a second keeps far within any credit window.
     pub const PERIOD: Duration = Duration::from_secs(1);
 
-    /// Nothing is taken on the relay's word unless the payer says so: a client without a state file
+    /// Nothing is taken on the relay's word unless the payer says so: a client without a journal
     /// looks like one that crashed, and a relay may lie to either.
     pub const CRASH_ALLOWANCE_BYTES: u64 = 0;
 }

@@ -70,6 +70,28 @@ pub enum Error {
         problem: String,
     },
 
+    /// The relay wants something else than what was agreed. Nothing was sent through it.
+    #[error("relay {relay}: {problem}")]
+    Terms {
+        /// The relay's URL.
+        relay: String,
+        /// What it wants, what was agreed, and what to do.
+        problem: String,
+    },
+
+    /// The relay billed for more than arrived, time after time; the client is through with it. What
+    /// did arrive is paid.
+    #[error(
+        "through with relay {relay}: {problem}. Try another exit, or, if lost datagrams and \
+         downloads that were broken off explain it, raise the tolerance"
+    )]
+    Overbilled {
+        /// The relay's URL.
+        relay: String,
+        /// How much, beside the own counts.
+        problem: String,
+    },
+
     /// The admin endpoint of a running client could not be asked.
     #[error("cannot ask the client at {address}: {problem}")]
     Admin {

@@ -1,30 +1,30 @@
 //! Pays for what was received and for nothing else: asks the relay what it counted, compares, signs
 //! a voucher for the smaller number, and never loses what it signed.
 
-mod book;
 mod json;
-mod state;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
+use weir_blind::spent::DirDisk;
 use weir_usage::{Ask, Domain, SignedVoucher, SigningKey};
 
+use crate::gate::Gate;
 use crate::meter::Meters;
-use crate::relay::Pool;
+use crate::purse::{Answer, Now, Options, Problem, Purse, Terms, Tolerance};
+use crate::relay::{self, Pool};
 use crate::usage::{PaymentUsage, SettleReport};
-use crate::{Error, PayerConfig, hex};
-use book::{Book, Decision, Paid, Terms};
-use state::{State, StateFile};
+use crate::{Error, PayerConfig, RelayUrl, hex};
 
 pub(crate) use json::error_text;
 
-const USAGE_PATH: &str = "/.well-known/weir/usage";
+pub(crate) const USAGE_PATH: &str = "/.well-known/weir/usage";
 const VOUCHER_PATH: &str = "/.well-known/weir/voucher";
 
 /// While both sides don't agree though nothing moves, the pause between asks doubles up to this.
@@ -32,6 +32,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Between the rounds of a settlement: the relay exports its counters once a turn.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two log lines about over-billing that lasts.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Settlements waiting for the one that runs.
 const SETTLEMENTS_MAX: usize = 32;
@@ -49,19 +52,22 @@ struct View {
     payment: PaymentUsage,
 }
 
-/// The task behind it. It alone signs and saves.
+/// The task behind it. It alone signs.
 pub(crate) struct Worker {
-    book: Book,
-    key: SigningKey,
-    file: Arc<StateFile>,
-    saved: State,
+    purse: Shared,
     pool: Arc<Pool>,
     meters: Arc<Meters>,
+    gate: Gate,
     period: Duration,
     vouched_file: Option<PathBuf>,
     inbox: mpsc::Receiver<(Duration, oneshot::Sender<SettleReport>)>,
     view: watch::Sender<View>,
+    /// When over-billing was last said in the log.
+    complained: Option<Instant>,
 }
+
+/// Used where blocking is allowed: it waits for the disk.
+type Shared = Arc<Mutex<Purse<DirDisk>>>;
 
 /// How far one round of ask and voucher got.
 struct Round {
@@ -69,8 +75,12 @@ struct Round {
     settled: bool,
 }
 
-/// Opens key and state, before anything is sent over the network.
-pub(crate) fn open(config: &PayerConfig) -> Result<Opened, Error> {
+/// Opens key and journal, before anything is sent over the network.
+pub(crate) fn open(
+    config: &PayerConfig,
+    relay: &RelayUrl,
+    tolerance: Tolerance,
+) -> Result<Opened, Error> {
     let key = session_key(config)?;
     let terms = Terms {
         domain: Domain { chain_id: config.chain_id, escrow: config.escrow },
@@ -78,12 +88,43 @@ pub(crate) fn open(config: &PayerConfig) -> Result<Opened, Error> {
         lane: config.lane,
         price_max: config.price_max,
         budget: config.budget,
-        signer: key.address(),
     };
-    let (file, state) = StateFile::open(&config.state_file, &terms)?;
-    let book = Book::new(terms, &state, config.crash_allowance_bytes);
+    let path = &config.state_file;
+    let wrong = |problem: String| Error::file("payer journal", path, problem);
+    let (disk, name) = lock(path).map_err(wrong)?;
+    let options = Options {
+        crash_allowance_bytes: config.crash_allowance_bytes,
+        tolerance,
+        ..Options::new(relay.to_string())
+    };
+    let purse = Purse::open(disk, &name, terms, key, &options, now());
+    let purse = purse.map_err(|error| wrong(error.to_string()))?;
     let vouched_file = config.vouched_file.clone();
-    Ok(Opened { book, key, file: Arc::new(file), state, period: config.period, vouched_file })
+    let journal = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    Ok(Opened { purse, period: config.period, vouched_file, journal })
+}
+
+/// The directory of the journal, which no other client may write to, and its name there.
+fn lock(path: &Path) -> Result<(DirDisk, String), String> {
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or("has no name in UTF-8")?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(format!("there is no directory {}", folder.display()));
+    }
+    match DirDisk::open_with(folder, &format!("{name}.lock")) {
+        Ok(disk) => Ok((disk, name.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err("is in use by another running client; one client per channel lane".into())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn now() -> Now {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let unix_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    Now { instant: Instant::now(), unix_ms }
 }
 
 /// The key that signs vouchers, and samples.
@@ -97,18 +138,41 @@ pub(crate) fn session_key(config: &PayerConfig) -> Result<SigningKey, Error> {
 
 /// A payer that is not running yet.
 pub(crate) struct Opened {
-    book: Book,
-    key: SigningKey,
-    file: Arc<StateFile>,
-    state: State,
+    purse: Purse<DirDisk>,
     period: Duration,
     vouched_file: Option<PathBuf>,
+    journal: PathBuf,
 }
 
 impl Opened {
-    pub(crate) fn into_parts(self, pool: Arc<Pool>, meters: Arc<Meters>) -> (Payer, Worker) {
-        let terms = &self.book.terms;
-        let paid = self.book.last();
+    /// Looks at the relay's first answer to [`USAGE_PATH`], before any tunnel: with other terms
+    /// than those agreed nothing goes through, and without any nothing before they are known.
+    pub(crate) fn check_terms(&self, answer: &relay::Answer, gate: &Gate) -> Result<(), String> {
+        match read_ask(answer) {
+            Ok(ask) => match self.purse.terms().check(&ask) {
+                Err(objection) if objection.is_about_terms() => {
+                    Err(format!("{objection}. What to do: {}", objection.remedy()))
+                }
+                _ => Ok(()),
+            },
+            // Nothing is billed, so there is nothing to agree to.
+            Err(_) if answer.status == StatusCode::NOT_FOUND => Ok(()),
+            Err(problem) => {
+                warn!(%problem, "the relay's price is not known yet; no tunnel is opened before");
+                gate.wait(problem);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn into_parts(
+        self,
+        pool: Arc<Pool>,
+        meters: Arc<Meters>,
+        gate: Gate,
+    ) -> (Payer, Worker) {
+        let terms = self.purse.terms();
+        let paid = self.purse.last();
         let payment = PaymentUsage {
             channel: terms.channel.to_string(),
             lane: terms.lane,
@@ -120,30 +184,27 @@ impl Opened {
             signed_seq: paid.map_or(0, |paid| paid.signed.voucher.seq),
             accepted: paid.is_some_and(|paid| paid.accepted),
             problem: None,
+            overbilled_asks: 0,
+            overbilled_in_a_row: 0,
+            journal: self.journal,
         };
-        let (view, watcher) = watch::channel(View { base: self.book.own((0, 0)), payment });
+        let (view, watcher) = watch::channel(View { base: self.purse.own((0, 0)), payment });
         let (settle, inbox) = mpsc::channel(SETTLEMENTS_MAX);
-        let Opened { book, key, file, state, period, vouched_file } = self;
+        let purse = Arc::new(Mutex::new(self.purse));
+        let (period, vouched_file) = (self.period, self.vouched_file);
         let worker = Worker {
-            book,
-            key,
-            file,
-            saved: state,
+            purse,
             pool,
             meters,
+            gate,
             period,
             inbox,
             view,
             vouched_file,
+            complained: None,
         };
         (Payer { settle, view: watcher }, worker)
     }
-}
-
-/// Days since 1970, UTC; 0 for a clock before that.
-fn today() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() / 86_400)
 }
 
 impl Payer {
@@ -170,9 +231,15 @@ impl View {
 }
 
 impl Worker {
-    /// Runs until `stop` completes; then settles once more within `grace` and saves.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>, grace: Duration) {
+    /// Runs until `stop` completes or it is through with the relay, which is an error in words;
+    /// then settles once more within `grace` and closes the journal.
+    pub(crate) async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        grace: Duration,
+    ) -> Result<(), String> {
         tokio::pin!(stop);
+        let mut ended = Ok(());
         let mut seen = (0, 0);
         let mut pause = self.period;
         let mut settled = false;
@@ -190,9 +257,15 @@ impl Worker {
                         pause = self.period;
                         continue;
                     }
-                    pause = if now == seen { (pause * 2).min(PAUSE_MAX) } else { self.period };
+                    let is_quiet = now == seen && !self.gate.is_waiting();
+                    pause = if is_quiet { (pause * 2).min(PAUSE_MAX) } else { self.period };
                     seen = now;
                     settled = self.round_or_problem().await.settled;
+                    if let Some(problem) = self.is_through().await {
+                        self.gate.close(&problem);
+                        ended = Err(problem);
+                        break;
+                    }
                 }
             }
         }
@@ -200,7 +273,21 @@ impl Worker {
         if !report.settled {
             warn!(payment = ?report.payment, "stopped before the last bytes were paid for");
         }
-        self.save(true).await;
+        let counted = self.meters.bytes();
+        match self.with_purse(move |purse| purse.stop(counted, now())).await {
+            Ok(()) => info!("the payer's journal is complete"),
+            Err(error) => warn!(%error, "the payer's journal was not closed"),
+        }
+        ended
+    }
+
+    /// Why nothing more is bought from this relay.
+    async fn is_through(&self) -> Option<String> {
+        self.with_purse(|purse| {
+            let overbilling = purse.overbilling().filter(|_| purse.is_through());
+            overbilling.map(ToString::to_string)
+        })
+        .await
     }
 
     async fn settle(&mut self, timeout: Duration) -> SettleReport {
@@ -225,7 +312,7 @@ impl Worker {
     async fn round_or_problem(&mut self) -> Round {
         match self.round().await {
             Ok(round) => {
-                self.view.send_modify(|view| view.payment.problem = self.book.complaint());
+                self.complain().await;
                 round
             }
             Err(problem) => {
@@ -234,19 +321,25 @@ impl Worker {
                 }
                 self.view.send_modify(|view| view.payment.problem = Some(problem));
                 // The counts are worth keeping whatever the relay says.
-                self.save(false).await;
+                let counted = self.meters.bytes();
+                if let Err(error) = self.with_purse(move |purse| purse.note(counted, now())).await {
+                    warn!(%error, "the own counts are not written down");
+                }
                 Round { settled: false }
             }
         }
     }
 
     /// What was sold changes while this runs. A file that can't be read changes nothing.
-    fn read_vouched(&mut self) {
-        let Some(path) = &self.vouched_file else { return };
+    fn sold(&self) -> Option<u64> {
+        let path = self.vouched_file.as_ref()?;
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
         match text.and_then(|text| text.trim().parse().map_err(|_| "not a number".to_owned())) {
-            Ok(bytes) => self.book.vouch(bytes),
-            Err(error) => warn!(file = %path.display(), %error, "the sold bytes can't be read"),
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                warn!(file = %path.display(), %error, "the sold bytes can't be read");
+                None
+            }
         }
     }
 
@@ -254,69 +347,91 @@ impl Worker {
         let ask = self.ask().await?;
         // Read after the ask arrived: what the relay counted before it was sent is in by now, or
         // still under way.
-        let since_start = self.meters.bytes();
-        self.book.begin_day(today());
-        self.read_vouched();
-        let decision = self.book.consider(&ask, since_start, Instant::now());
-        let decision = decision.map_err(|objection| objection.to_string());
-        let (up, down) = (ask.up_bytes, ask.down_bytes);
+        let counted = self.meters.bytes();
+        let sold = self.sold();
+        let (answer, base) = self
+            .with_purse(move |purse| {
+                if let Some(bytes) = sold {
+                    purse.vouch(bytes);
+                }
+                (purse.consider(&ask, counted, now()), purse.own((0, 0)))
+            })
+            .await;
         self.view.send_modify(|view| {
-            view.base = self.book.own((0, 0));
-            view.payment.asked_up_bytes = Some(up);
-            view.payment.asked_down_bytes = Some(down);
+            view.base = base;
+            view.payment.asked_up_bytes = Some(ask.up_bytes);
+            view.payment.asked_down_bytes = Some(ask.down_bytes);
         });
-        match decision? {
-            Decision::Sign { voucher, bytes } => {
-                let signed = voucher.sign(&self.book.terms.domain, &self.key);
-                self.book.record(Paid { signed, bytes, accepted: false });
-                self.save_and_send(signed, bytes).await?;
+        match &answer {
+            Err(Problem::Objection(objection)) if objection.is_about_terms() => {
+                self.gate.close(objection);
             }
-            Decision::Resend(paid) => self.save_and_send(paid.signed, paid.bytes).await?,
-            Decision::Nothing => {
-                self.save(false).await;
-            }
+            _ => self.gate.open(),
         }
-        if let Some(complaint) = self.book.complaint() {
-            warn!("{complaint}");
+        if let Answer::Send(signed, bytes) = answer.map_err(|problem| problem.to_string())? {
+            self.send(signed, bytes).await?;
         }
-        let own = self.book.own(self.meters.bytes());
-        let paid = self.book.last().filter(|paid| paid.accepted);
-        let paid = paid.map_or(0, |paid| paid.signed.voucher.amount);
+        let counted = self.meters.bytes();
+        let (own, paid) = self
+            .with_purse(move |purse| {
+                let paid = purse.last().filter(|paid| paid.accepted);
+                (purse.own(counted), paid.map_or(0, |paid| paid.signed.voucher.amount))
+            })
+            .await;
         Ok(Round { settled: own == (ask.up_bytes, ask.down_bytes) && paid == ask.amount })
+    }
+
+    /// Shows how the relay's counts stand to the own ones, and warns: at first, and once a minute.
+    async fn complain(&mut self) {
+        let (overbilling, asks) =
+            self.with_purse(|purse| (purse.overbilling().copied(), purse.overbilled_asks())).await;
+        self.view.send_modify(|view| {
+            view.payment.problem = overbilling.map(|overbilling| overbilling.to_string());
+            view.payment.overbilled_asks = asks;
+            view.payment.overbilled_in_a_row = overbilling.map_or(0, |found| found.asks);
+        });
+        let Some(overbilling) = overbilling else { return };
+        if self.complained.is_some_and(|at| at.elapsed() < COMPLAINT_PAUSE) {
+            return;
+        }
+        self.complained = Some(Instant::now());
+        let view = self.view.borrow();
+        let (asked, own) = (overbilling.asked, overbilling.own);
+        warn!(
+            exit = %self.pool.relay(),
+            channel = view.payment.channel,
+            lane = view.payment.lane,
+            asked_up = asked.0,
+            asked_down = asked.1,
+            own_up = own.0,
+            own_down = own.1,
+            asks_in_a_row = overbilling.asks,
+            "the exit bills more than this client can confirm; only the own counts are paid"
+        );
+    }
+
+    /// Runs it where it may wait for the disk. A caller that stops waiting doesn't stop it.
+    async fn with_purse<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Purse<DirDisk>) -> T + Send + 'static,
+    ) -> T {
+        let purse = Arc::clone(&self.purse);
+        let done = tokio::task::spawn_blocking(move || {
+            work(&mut purse.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match done.await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is going down, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     async fn ask(&self) -> Result<Ask, String> {
         let answer = self.pool.fetch(Method::GET, USAGE_PATH, Bytes::new()).await;
-        let answer = answer.map_err(|refusal| format!("asking for usage: {refusal}"))?;
-        match answer.status {
-            StatusCode::OK => json::parse_ask(&answer.body)
-                .map_err(|error| format!("the relay's usage answer is not valid: {error}")),
-            StatusCode::NOT_FOUND => {
-                Err("the relay bills nothing to this token's grant; its operator has set no \
-                     channel for it"
-                    .into())
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err("the relay refused the token when asked for usage".into())
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                Err("the relay's settlement sidecar is away; trying again".into())
-            }
-            status => Err(format!("the relay answered {status} when asked for usage")),
-        }
-    }
-
-    /// What was sent can be claimed, so it is on disk before: a voucher that can't be saved stays
-    /// here, and the next round tries again.
-    async fn save_and_send(
-        &mut self,
-        signed: SignedVoucher,
-        bytes: (u64, u64),
-    ) -> Result<(), String> {
-        if !self.save(false).await {
-            return Err("the payer state can't be saved; no voucher is sent before it is".into());
-        }
-        self.send(signed, bytes).await
+        read_ask(&answer.map_err(|refusal| format!("asking for usage: {refusal}"))?)
     }
 
     async fn send(&mut self, signed: SignedVoucher, bytes: (u64, u64)) -> Result<(), String> {
@@ -327,9 +442,9 @@ impl Worker {
         let accepted = answer.status == StatusCode::OK;
         if accepted {
             debug!(seq = voucher.seq, amount = %voucher.amount, "voucher accepted");
-            self.book.accepted(voucher.seq);
+            self.with_purse(move |purse| purse.accepted(voucher.seq)).await;
         } else if answer.status == StatusCode::UNPROCESSABLE_ENTITY {
-            self.book.rejected(voucher.seq);
+            self.with_purse(move |purse| purse.rejected(voucher.seq)).await;
         }
         self.view.send_modify(|view| {
             view.payment.signed_amount = voucher.amount.to_string();
@@ -346,26 +461,23 @@ impl Worker {
             error_text(&answer.body)
         ))
     }
+}
 
-    /// Saves what changed; returns whether it is on disk. An error is reported and tried again.
-    async fn save(&mut self, clean: bool) -> bool {
-        let state = self.book.state(self.meters.bytes(), clean);
-        if state == self.saved {
-            return true;
+fn read_ask(answer: &relay::Answer) -> Result<Ask, String> {
+    match answer.status {
+        StatusCode::OK => json::parse_ask(&answer.body)
+            .map_err(|error| format!("the relay's usage answer is not valid: {error}")),
+        StatusCode::NOT_FOUND => {
+            Err("the relay bills nothing to this token's grant; its operator has set no channel \
+                 for it"
+                .into())
         }
-        let (file, copy) = (Arc::clone(&self.file), state.clone());
-        let written = tokio::task::spawn_blocking(move || file.save(&copy)).await;
-        match written {
-            Ok(Ok(())) => {
-                if clean {
-                    info!("payer state saved");
-                }
-                self.saved = state;
-                return true;
-            }
-            Ok(Err(error)) => warn!(%error, "payer state not saved"),
-            Err(error) => warn!(%error, "payer state not saved"),
+        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err("the relay refused the token when asked for usage".into())
         }
-        false
+        StatusCode::SERVICE_UNAVAILABLE => {
+            Err("the relay's settlement sidecar is away; trying again".into())
+        }
+        status => Err(format!("the relay answered {status} when asked for usage")),
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Cause {
     Unauthorized,
     /// The relay is full or our credit is used up.
     Busy,
+    /// What the relay wants to be paid is not known, or not what was agreed.
+    Terms,
     /// The connection to the relay is down, or the local tables are full.
     RelayUnavailable,
     /// Anything else the relay said.
@@ -63,7 +65,11 @@ impl Refusal {
             Cause::ConnectionRefused => 0x05,
             // "TTL expired" is the closest RFC 1928 has to a timeout, and what clients show as one.
             Cause::TimedOut => 0x06,
-            Cause::Unauthorized | Cause::Busy | Cause::RelayUnavailable | Cause::Other => 0x01,
+            Cause::Unauthorized
+            | Cause::Busy
+            | Cause::Terms
+            | Cause::RelayUnavailable
+            | Cause::Other => 0x01,
         }
     }
 
@@ -72,7 +78,7 @@ impl Refusal {
     pub(crate) fn http_status(&self) -> StatusCode {
         match self.cause {
             Cause::Unauthorized => StatusCode::BAD_GATEWAY,
-            Cause::RelayUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Cause::RelayUnavailable | Cause::Terms => StatusCode::SERVICE_UNAVAILABLE,
             _ => self.status.unwrap_or(StatusCode::BAD_GATEWAY),
         }
     }
@@ -88,6 +94,7 @@ impl fmt::Display for Refusal {
             Cause::TimedOut => "the target or its name server did not answer in time",
             Cause::Unauthorized => "the relay refused the token; check the configured token",
             Cause::Busy => "the relay takes no more from this grant now",
+            Cause::Terms => "nothing goes to the relay before its terms are agreed to",
             Cause::RelayUnavailable => "no working connection to the relay",
             Cause::Other => "the relay refused the tunnel",
         })?;

@@ -16,5 +16,5 @@ mod transport;
 
 pub(crate) use capsule::CapsuleReader;
 pub(crate) use datagram::Deliver;
-pub(crate) use link::{RecvHalf, SendHalf, TcpTunnel, UdpSendError, UdpSender};
+pub(crate) use link::{Answer, RecvHalf, SendHalf, TcpTunnel, UdpSendError, UdpSender};
 pub(crate) use pool::Pool;

@@ -3,6 +3,8 @@
 //! Bytes are tunnelled payload only: up is what QUIC accepted for sending to the relay, down is
 //! what arrived from it. In JSON the cumulative counts are numbers, amounts decimal strings.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// Payload in one direction.
@@ -90,6 +92,13 @@ pub struct PaymentUsage {
     pub accepted: bool,
     /// Why the last ask was not paid in full, if so.
     pub problem: Option<String>,
+    /// Asks since the start that were ahead of the own counts by more than the tolerance.
+    pub overbilled_asks: u64,
+    /// Those of them that came last, without another between.
+    pub overbilled_in_a_row: u32,
+    /// Where the journal is; [`read_journal`](crate::purse::read_journal) says what was paid for
+    /// what.
+    pub journal: PathBuf,
 }
 
 /// The answer to `GET /usage`.

@@ -1,7 +1,7 @@
-//! The few things that the record of spent tokens does with a directory.
+//! The few things that the record of spent tokens, and a payer's journal, do with a directory.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -42,17 +42,25 @@ impl DirDisk {
     /// `WouldBlock` when another process has it.
     pub fn open(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let mut options = OpenOptions::new();
-        let lock = options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = lock.open(path.join(LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::new(
+        Self::open_with(path, LOCK).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::WouldBlock,
                 "another relay uses this directory of spent tokens",
             ),
-            TryLockError::Error(error) => error,
-        })?;
-        Ok(DirDisk { path: path.to_owned(), files: HashMap::new(), _lock: lock })
+            _ => error,
+        })
+    }
+
+    /// Takes a directory that others may use for other things, with a lock of this name.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process has the lock.
+    pub fn open_with(path: &Path, lock: &str) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600);
+        let file = file.open(path.join(lock))?;
+        file.try_lock().map_err(io::Error::from)?;
+        Ok(DirDisk { path: path.to_owned(), files: HashMap::new(), _lock: file })
     }
 
     fn file(&mut self, name: &str) -> io::Result<&mut File> {

@@ -16,10 +16,11 @@ use super::access::Source;
 use super::datagram::Deliver;
 use super::dial::Dialer;
 use super::link::{Answer, Link, OpenError, TcpTunnel, UdpTunnel};
+use crate::gate::Gate;
 use crate::meter::Meters;
 use crate::refusal::Refusal;
 use crate::target::Target;
-use crate::{ClientConfig, Error};
+use crate::{ClientConfig, Error, RelayUrl};
 
 /// Pauses between attempts to reconnect: doubled up to a ceiling that a restarted relay and its
 /// many clients both live with, and spread by half so that they don't come all at once.
@@ -35,8 +36,10 @@ const ATTEMPTS: usize = 2;
 
 /// The connections of a client.
 pub(crate) struct Pool {
+    relay: RelayUrl,
     links: watch::Receiver<Vec<Arc<Link>>>,
     next: AtomicUsize,
+    gate: Gate,
     keepers: std::sync::Mutex<JoinSet<()>>,
 }
 
@@ -50,7 +53,11 @@ struct Keeper {
 impl Pool {
     /// Makes the first connection, whose failure is the caller's to report, and keeps all of them
     /// up from then on.
-    pub(crate) async fn start(config: &ClientConfig, meters: Arc<Meters>) -> Result<Pool, Error> {
+    pub(crate) async fn start(
+        config: &ClientConfig,
+        meters: Arc<Meters>,
+        gate: Gate,
+    ) -> Result<Pool, Error> {
         let dialer = Arc::new(Dialer::new(config)?);
         let source = Source::of(config);
         let first = Link::establish(&dialer, source.clone(), Arc::clone(&meters)).await?;
@@ -66,7 +73,13 @@ impl Pool {
             };
             keepers.spawn(keeper.keep(established.take()));
         }
-        Ok(Pool { links, next: AtomicUsize::new(0), keepers: std::sync::Mutex::new(keepers) })
+        let keepers = std::sync::Mutex::new(keepers);
+        let (relay, next) = (config.relay.clone(), AtomicUsize::new(0));
+        Ok(Pool { relay, links, next, gate, keepers })
+    }
+
+    pub(crate) fn relay(&self) -> &RelayUrl {
+        &self.relay
     }
 
     /// Live connections.
@@ -80,6 +93,7 @@ impl Pool {
     }
 
     pub(crate) async fn open_tcp(&self, target: &Target) -> Result<TcpTunnel, Refusal> {
+        self.gate.pass()?;
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
             let link = self.link().await?;
@@ -103,6 +117,7 @@ impl Pool {
         target: &Target,
         deliver: Deliver,
     ) -> Result<UdpTunnel, Refusal> {
+        self.gate.pass()?;
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
             let link = self.link().await?;

@@ -66,6 +66,21 @@ pub(crate) async fn http(proxy: SocketAddr, request: &str) -> String {
     answer
 }
 
+/// Status and body of a page of the admin endpoint; status 0 when nobody answers.
+pub(crate) async fn get(admin: SocketAddr, path: &str) -> (u16, String) {
+    let Ok(mut stream) = TcpStream::connect(admin).await else { return (0, String::new()) };
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    let mut answer = String::new();
+    if stream.write_all(head.as_bytes()).await.is_err()
+        || stream.read_to_string(&mut answer).await.is_err()
+    {
+        return (0, String::new());
+    }
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, body.to_owned())
+}
+
 /// Echoes until the end of stream, then ends its own.
 pub(crate) async fn tcp_echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

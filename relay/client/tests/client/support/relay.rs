@@ -261,7 +261,8 @@ async fn resource(request: Request<()>, mut stream: Stream, ledger: Arc<Ledger>)
     }
     match (request.method().as_str(), request.uri().path()) {
         ("GET", "/.well-known/weir/usage") => {
-            answer(stream, 200, "", &ledger.ask().to_string()).await;
+            let status = if ledger.silent.load(SeqCst) == 0 { 200 } else { 503 };
+            answer(stream, status, "", &ledger.ask().to_string()).await;
         }
         ("POST", "/.well-known/weir/voucher") => {
             let (status, body) = ledger.take(&body);

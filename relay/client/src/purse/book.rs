@@ -3,38 +3,27 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use weir_usage::{Address, Ask, ChannelId, Domain, Price, SignedVoucher, Voucher};
+use weir_usage::{Address, Ask, ChannelId, Domain, Price, Voucher};
 
-use super::state::{Day, State};
+use super::state::{Day, Paid, State};
+use super::watch::{Tolerance, Watch};
 use crate::Budget;
-
-/// Bytes that the relay counted may be under way to us this long before we call it over-billing.
-/// Far above any path's delay, queues included.
-const IN_FLIGHT_MAX: Duration = Duration::from_secs(5);
 
 /// What was agreed, from the configuration.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
-    pub(crate) domain: Domain,
-    pub(crate) channel: ChannelId,
-    pub(crate) lane: u32,
-    pub(crate) price_max: Price,
-    pub(crate) budget: Budget,
-    /// The address of the own key.
-    pub(crate) signer: Address,
-}
-
-/// The last voucher and the bytes it pays for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Paid {
-    pub(crate) signed: SignedVoucher,
-    /// (up, down), cumulative.
-    pub(crate) bytes: (u64, u64),
-    /// The relay said that it holds it.
-    pub(crate) accepted: bool,
+pub struct Terms {
+    /// Chain and escrow contract.
+    pub domain: Domain,
+    /// The payer's channel with the exit.
+    pub channel: ChannelId,
+    /// The lane of the channel.
+    pub lane: u32,
+    /// The highest price accepted.
+    pub price_max: Price,
+    /// What may be signed at most.
+    pub budget: Budget,
 }
 
 /// What an ask leads to.
@@ -50,42 +39,51 @@ pub(crate) enum Decision {
 
 /// Why an ask is not paid. The relay's fault, or the configuration's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Objection {
+pub enum Objection {
+    /// Of another chain or contract.
     #[error(
         "the relay asks for chain {asked_chain} escrow {asked_escrow}, configured are chain \
          {own_chain} escrow {own_escrow}; nothing is signed"
     )]
     Domain { asked_chain: u64, asked_escrow: Address, own_chain: u64, own_escrow: Address },
+    /// Of another channel or lane.
     #[error(
         "the relay asks for channel {asked} lane {asked_lane}, configured are channel {own} lane \
          {own_lane}; nothing is signed"
     )]
     Channel { asked: ChannelId, asked_lane: u32, own: ChannelId, own_lane: u32 },
+    /// Dearer than agreed.
     #[error(
         "the relay's price of {asked} is above the configured ceiling of {ceiling}; nothing is \
          signed"
     )]
     Price { asked: Price, ceiling: Price },
+    /// The amount doesn't follow from price and bytes.
     #[error("the relay's ask does not add up: {0}; nothing is signed")]
     Amount(weir_usage::Error),
+    /// What the exit holds is not of this payer.
     #[error("the relay shows a last voucher that this key did not sign: {0}; nothing is signed")]
     ForeignVoucher(weir_usage::Error),
+    /// The exit forgot a voucher that it had taken.
     #[error(
         "the relay asks for sequence number {asked}, but {signed} is signed already; nothing is \
          signed"
     )]
     Sequence { asked: u64, signed: u64 },
+    /// Bytes that are paid would be paid again.
     #[error(
         "the relay asks for {asked} units in all, but at its price of {price} the bytes since the \
          last voucher of {signed} units are worth {worth}: it bills again for what is paid; \
          nothing is signed"
     )]
     Rebilled { asked: u128, price: Price, signed: u128, worth: u128 },
+    /// What the exit holds is of another lane.
     #[error(
         "the relay shows a last voucher of channel {channel} lane {lane} for another one; nothing \
          is signed"
     )]
     OtherLane { channel: ChannelId, lane: u32 },
+    /// More than may be spent.
     #[error(
         "the budget {span} is {budget} units and the relay's ask would make it {would}; nothing is \
          signed"
@@ -93,17 +91,63 @@ pub(crate) enum Objection {
     Budget { span: &'static str, budget: u128, would: u128 },
 }
 
-/// The relay claimed more than was ever received. Sticks until the counts meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Overbilling {
-    asked: (u64, u64),
-    own: (u64, u64),
+impl Terms {
+    /// Whether an ask is what was agreed, as far as it can be told without own counts.
+    ///
+    /// # Errors
+    /// [`Objection`].
+    pub fn check(&self, ask: &Ask) -> Result<(), Objection> {
+        if ask.domain != self.domain {
+            return Err(Objection::Domain {
+                asked_chain: ask.domain.chain_id,
+                asked_escrow: ask.domain.escrow,
+                own_chain: self.domain.chain_id,
+                own_escrow: self.domain.escrow,
+            });
+        }
+        if (ask.channel, ask.lane) != (self.channel, self.lane) {
+            return Err(Objection::Channel {
+                asked: ask.channel,
+                asked_lane: ask.lane,
+                own: self.channel,
+                own_lane: self.lane,
+            });
+        }
+        if ask.price > self.price_max {
+            return Err(Objection::Price { asked: ask.price, ceiling: self.price_max });
+        }
+        ask.check_amount().map_err(Objection::Amount)
+    }
+}
+
+impl Objection {
+    /// Whether it is about what was agreed, so that nothing should be used that can't be paid.
+    pub fn is_about_terms(&self) -> bool {
+        matches!(
+            self,
+            Objection::Domain { .. } | Objection::Channel { .. } | Objection::Price { .. }
+        )
+    }
+
+    /// What who configured the payer may do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Objection::Domain { .. } | Objection::Channel { .. } => {
+                "compare the payer's channel, lane, chain and escrow with what the operator says"
+            }
+            Objection::Price { .. } => "use another exit, or agree to its price: --payer-price-max",
+            Objection::Budget { .. } => "raise the budget: --payer-budget, --payer-budget-day",
+            _ => "ask the exit's operator",
+        }
+    }
 }
 
 /// All that decides about money.
 #[derive(Debug)]
 pub(crate) struct Book {
     pub(crate) terms: Terms,
+    /// The address of the own key.
+    signer: Address,
     /// Own counts of earlier runs of this client.
     base: (u64, u64),
     last: Option<Paid>,
@@ -113,25 +157,29 @@ pub(crate) struct Book {
     /// Cumulative bytes of the lane, both directions together, that may be taken on the relay's
     /// word because this payer sold them to others as blind tokens.
     vouched: u64,
-    /// The oldest claim of the relay that the own counts have not reached.
-    claim: Option<(Instant, (u64, u64))>,
-    overbilling: Option<Overbilling>,
+    watch: Watch,
     /// The relay refused this voucher; sending it again would not help.
     rejected_seq: Option<u64>,
 }
 
 impl Book {
     /// Starts from a saved state. The allowance counts only if the last run did not end cleanly.
-    pub(crate) fn new(terms: Terms, state: &State, crash_allowance: u64) -> Book {
+    pub(crate) fn new(
+        terms: Terms,
+        signer: Address,
+        state: &State,
+        crash_allowance: u64,
+        tolerance: Tolerance,
+    ) -> Book {
         Book {
             terms,
+            signer,
             base: (state.up_bytes, state.down_bytes),
             last: state.paid,
             day: state.day,
             allowance: if state.clean { 0 } else { crash_allowance },
             vouched: 0,
-            claim: None,
-            overbilling: None,
+            watch: Watch::new(tolerance, state.clean),
             rejected_seq: None,
         }
     }
@@ -160,13 +208,20 @@ impl Book {
         self.last.as_ref()
     }
 
-    /// Bytes that were paid stay paid. The same amount can be asked for fewer bytes at a higher
-    /// price, after a refusal or a restored backup; taken at its word, it would bill the rest
-    /// again.
+    /// Own counts that are not of this run.
+    pub(crate) fn base(&self) -> (u64, u64) {
+        self.base
+    }
+
+    pub(crate) fn day(&self) -> Day {
+        self.day
+    }
+
+    /// This was signed. That the exit refused another one with its sequence number says nothing
+    /// about this one.
     pub(crate) fn record(&mut self, paid: Paid) {
-        let before = self.last.map_or((0, 0), |last| last.bytes);
-        let bytes = (paid.bytes.0.max(before.0), paid.bytes.1.max(before.1));
-        self.last = Some(Paid { bytes, ..paid });
+        self.rejected_seq = None;
+        self.last = Some(paid.after(self.last));
     }
 
     pub(crate) fn accepted(&mut self, seq: u64) {
@@ -179,15 +234,9 @@ impl Book {
         self.rejected_seq = Some(seq);
     }
 
-    /// What to save.
-    pub(crate) fn state(&self, since_start: (u64, u64), clean: bool) -> State {
-        let (up_bytes, down_bytes) = self.own(since_start);
-        State { up_bytes, down_bytes, clean, paid: self.last, day: self.day }
-    }
-
-    /// A complaint about the relay's counts, with the numbers.
-    pub(crate) fn complaint(&self) -> Option<String> {
-        self.overbilling.map(|overbilling| overbilling.to_string())
+    /// How the relay's counts stand to the own ones.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Checks an ask against the terms and the own counts. Never agrees to more than the own count
@@ -198,11 +247,11 @@ impl Book {
         since_start: (u64, u64),
         now: Instant,
     ) -> Result<Decision, Objection> {
-        self.check_terms(ask)?;
+        self.terms.check(ask)?;
         self.check_last(ask, since_start)?;
         self.recover(ask, since_start);
         let own = self.own(since_start);
-        self.compare(ask, own, now);
+        self.watch.compare((ask.up_bytes, ask.down_bytes), own, now);
         let relay_seq = ask.last.map_or(0, |last| last.voucher.seq);
         if let Some(last) = self.last
             && last.signed.voucher.seq > relay_seq
@@ -268,35 +317,11 @@ impl Book {
         Ok(())
     }
 
-    fn check_terms(&self, ask: &Ask) -> Result<(), Objection> {
-        let terms = &self.terms;
-        if ask.domain != terms.domain {
-            return Err(Objection::Domain {
-                asked_chain: ask.domain.chain_id,
-                asked_escrow: ask.domain.escrow,
-                own_chain: terms.domain.chain_id,
-                own_escrow: terms.domain.escrow,
-            });
-        }
-        if (ask.channel, ask.lane) != (terms.channel, terms.lane) {
-            return Err(Objection::Channel {
-                asked: ask.channel,
-                asked_lane: ask.lane,
-                own: terms.channel,
-                own_lane: terms.lane,
-            });
-        }
-        if ask.price > terms.price_max {
-            return Err(Objection::Price { asked: ask.price, ceiling: terms.price_max });
-        }
-        ask.check_amount().map_err(Objection::Amount)
-    }
-
     /// The relay's last voucher must be ours. If it is worth more than the last we know of, our
     /// state was lost: what it pays for counts as ours from now on.
     fn check_last(&mut self, ask: &Ask, since_start: (u64, u64)) -> Result<(), Objection> {
         let Some(held) = ask.last else { return Ok(()) };
-        held.verify(&self.terms.domain, self.terms.signer).map_err(Objection::ForeignVoucher)?;
+        held.verify(&self.terms.domain, self.signer).map_err(Objection::ForeignVoucher)?;
         let (channel, lane) = (held.voucher.channel, held.voucher.lane);
         if (channel, lane) != (self.terms.channel, self.terms.lane) {
             return Err(Objection::OtherLane { channel, lane });
@@ -333,22 +358,6 @@ impl Book {
         let down = missing.1.min(room - up);
         self.base = (self.base.0 + up, self.base.1 + down);
     }
-
-    fn compare(&mut self, ask: &Ask, own: (u64, u64), now: Instant) {
-        let reached = |claimed: (u64, u64)| own.0 >= claimed.0 && own.1 >= claimed.1;
-        let asked = (ask.up_bytes, ask.down_bytes);
-        if self.claim.is_some_and(|(_, claimed)| reached(claimed)) {
-            self.claim = None;
-            self.overbilling = None;
-        }
-        match self.claim {
-            None if !reached(asked) => self.claim = Some((now, asked)),
-            Some((since, asked)) if now.duration_since(since) > IN_FLIGHT_MAX => {
-                self.overbilling = Some(Overbilling { asked, own });
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The fewest bytes that cost `amount` at the ask's price: what our own signature proves that we
@@ -365,19 +374,4 @@ fn paid_bytes(ask: &Ask, since_start: (u64, u64), amount: u128) -> (u64, u64) {
     };
     let up = before.0.min(total);
     (up, before.1.min(total - up))
-}
-
-impl fmt::Display for Overbilling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the relay bills more than this client can confirm: it counts {} bytes up and {} \
-             down, own counts are {} and {} ({} s later); only the own counts are paid",
-            self.asked.0,
-            self.asked.1,
-            self.own.0,
-            self.own.1,
-            IN_FLIGHT_MAX.as_secs()
-        )
-    }
 }

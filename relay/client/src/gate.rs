@@ -1,0 +1,53 @@
+//! Whether tunnels may be opened: not before the relay has said what it wants to be paid, and not
+//! if that is more than was agreed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::refusal::{Cause, Refusal};
+
+/// Shared by who asks for the terms and who opens tunnels. Without a payer it is always open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<Mutex<Option<Closed>>>);
+
+/// Why no tunnel is opened.
+#[derive(Clone, Debug)]
+struct Closed {
+    why: String,
+    /// Nobody said no yet: it opens with the first ask.
+    is_waiting: bool,
+}
+
+impl Gate {
+    /// The terms are known and agreed to.
+    pub(crate) fn open(&self) {
+        *self.lock() = None;
+    }
+
+    /// The terms are known, and are not what was agreed.
+    pub(crate) fn close(&self, why: impl ToString) {
+        *self.lock() = Some(Closed { why: why.to_string(), is_waiting: false });
+    }
+
+    /// The terms are not known yet.
+    pub(crate) fn wait(&self, why: impl ToString) {
+        *self.lock() = Some(Closed { why: why.to_string(), is_waiting: true });
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.lock().as_ref().is_some_and(|closed| closed.is_waiting)
+    }
+
+    /// Called before each tunnel.
+    pub(crate) fn pass(&self) -> Result<(), Refusal> {
+        match self.lock().as_ref() {
+            None => Ok(()),
+            Some(Closed { why, .. }) => {
+                Err(Refusal { cause: Cause::Terms, status: None, detail: why.clone() })
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Closed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
