@@ -1,11 +1,14 @@
 //! `weir client`: the local proxy of a user, and questions to a running one.
 
+mod usage;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use weir_client::purse::Tolerance;
 use weir_client::{Budget, Client, ClientConfig, PayerConfig, RelayUrl, SlaConfig, Token, Trust};
 
 use crate::config::{LogConfig, LogFormat};
@@ -30,10 +33,17 @@ pub struct ClientArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Ask a running client what it counted
+    /// What was used and what was paid for it, by exit, channel and day
     Usage {
+        /// The running client to ask
         #[arg(long, value_name = "ADDR", default_value = ADMIN)]
         admin: SocketAddr,
+        /// Read these journals (--payer-state), and ask no client
+        #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+        journal: Vec<PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Make a running client pay for everything it has used so far
     Settle {
@@ -114,7 +124,7 @@ struct PayerArgs {
     /// Token units to sign at most on a day (UTC)
     #[arg(long, value_name = "UNITS", requires = "payer_key")]
     payer_budget_day: Option<u128>,
-    /// File with own counts and the last voucher
+    /// Journal of own counts and vouchers; the JSON file of an older client becomes one
     #[arg(long, value_name = "FILE", requires = "payer_key")]
     payer_state: Option<PathBuf>,
     /// Milliseconds between two looks at what is owed
@@ -123,6 +133,13 @@ struct PayerArgs {
     /// Bytes to accept after a crash although own counts don't confirm them
     #[arg(long, value_name = "BYTES", default_value_t = PayerConfig::CRASH_ALLOWANCE_BYTES)]
     payer_crash_allowance: u64,
+    /// Bytes per direction, beside one percent, that the exit may be ahead of own counts for long:
+    /// more is called over-billing
+    #[arg(long, value_name = "BYTES", default_value_t = Tolerance::default().bytes)]
+    payer_tolerance: u64,
+    /// End after so many asks in a row that are ahead by more; 0 for never
+    #[arg(long, value_name = "N", default_value_t = Tolerance::default().asks_max)]
+    payer_overbilled_max: u32,
     /// File with the bytes that were sold as blind tokens: sign for so many without having seen
     /// them
     #[arg(long, value_name = "FILE", requires = "payer_key")]
@@ -137,9 +154,18 @@ pub fn client(args: ClientArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Internal(error.into()))?;
     match args.action {
-        Some(Action::Usage { admin }) => {
-            let usage = runtime.block_on(weir_client::fetch_usage(admin)).map_err(failure)?;
-            print_json(&usage)
+        Some(Action::Usage { admin, journal, json }) => {
+            let usage = match journal.as_slice() {
+                [] => usage::of_client(
+                    runtime.block_on(weir_client::fetch_usage(admin)).map_err(failure)?,
+                ),
+                journals => usage::of_journals(journals).map_err(failure)?,
+            };
+            if json {
+                return print_json(&usage);
+            }
+            print!("{}", usage::text(&usage));
+            Ok(())
         }
         Some(Action::Settle { admin, timeout }) => {
             let asked = weir_client::request_settle(admin, Duration::from_secs(timeout));
@@ -200,6 +226,11 @@ impl RunArgs {
         config.http = self.http;
         config.admin = self.admin;
         config.connections = self.connections;
+        config.tolerance = Tolerance {
+            bytes: self.payer.payer_tolerance,
+            asks_max: self.payer.payer_overbilled_max,
+            ..Tolerance::default()
+        };
         config.payer = self.payer.into_config()?;
         // The parser has seen to it that both are there, or none.
         config.sla = self
