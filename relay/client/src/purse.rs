@@ -202,7 +202,8 @@ impl<D: Disk> Purse<D> {
         self.journal.append(now.unix_ms, Record::Counts { own })
     }
 
-    /// Writes down that the counts are final: nothing is taken on the exit's word at the next start.
+    /// Writes down that the counts are final: nothing is taken on the exit's word at the next
+    /// start.
     ///
     /// # Errors
     /// [`JournalError::Storage`].

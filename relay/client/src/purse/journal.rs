@@ -93,7 +93,7 @@ pub(crate) struct Found {
 }
 
 impl<D: Disk> Journal<D> {
-    /// Reads the journal, or begins one if there is none. `max` is when a snapshot is due, in bytes.
+    /// Reads the journal, or begins one if there is none. A snapshot is due beyond `max` bytes.
     pub(crate) fn open(
         mut disk: D,
         name: &str,

@@ -3,7 +3,8 @@
 //!
 //! An honest exit is ahead too: by what is under way, by UDP datagrams that were lost on the last
 //! hop, by what was in its buffers when a download was broken off, and, after a crash of this
-//! client, by what the client forgot. Only what goes beyond that, and stays, is called over-billing.
+//! client, by what the client forgot. Only what goes beyond that, and stays, is called
+//! over-billing.
 
 use std::fmt;
 use std::time::{Duration, Instant};
