@@ -39,6 +39,11 @@ async fn scene(direct: usize, extra: &str) -> Option<Scene> {
     config.chain.quorum = config.chain.rpc.len().div_ceil(2);
     let storage = FileStorage::open(&config.journal).unwrap();
     let running = start(&anvil, &config, storage).await;
+    // One that lies before it was ever believed takes no part, so nobody would vote against it.
+    eventually("all take part", LONG, async || {
+        running.sidecar.driver.view().endpoints.iter().all(|e| e.up).then_some(())
+    })
+    .await;
     Some(Scene { anvil, contracts, terms, proxy, config, running })
 }
 
