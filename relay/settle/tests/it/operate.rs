@@ -112,6 +112,8 @@ async fn figures_and_words_follow_the_money() {
         running.sidecar.driver.view().wallet_days_left.map(drop)
     })
     .await;
+    // What the page is made of follows an ack by up to a publication; asked for, it is now.
+    running.sidecar.clerk.view().await.unwrap();
     let text = render(&running.sidecar);
     for family in FAMILIES {
         assert!(text.contains(&format!("# TYPE {} {}\n", family.name, family.kind)), "{family:?}");
