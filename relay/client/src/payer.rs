@@ -310,7 +310,7 @@ impl Worker {
     }
 
     async fn round_or_problem(&mut self) -> Round {
-        match self.round().await {
+        let round = match self.round().await {
             Ok(round) => {
                 self.complain().await;
                 round
@@ -327,7 +327,9 @@ impl Worker {
                 }
                 Round { settled: false }
             }
-        }
+        };
+        self.gate.unpaid(self.view.borrow().payment.problem.clone());
+        round
     }
 
     /// What was sold changes while this runs. A file that can't be read changes nothing.

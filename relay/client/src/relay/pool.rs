@@ -103,7 +103,7 @@ impl Pool {
                 Err(OpenError::Refused(refusal)) => {
                     match link.renew(shown.as_deref(), &refusal).await {
                         true => last = refusal.to_string(),
-                        false => return Err(refusal),
+                        false => return Err(self.gate.explain(refusal)),
                     }
                 }
                 Err(OpenError::LinkGone(why)) => last = why,
@@ -127,7 +127,7 @@ impl Pool {
                 Err(OpenError::Refused(refusal)) => {
                     match link.renew(shown.as_deref(), &refusal).await {
                         true => last = refusal.to_string(),
-                        false => return Err(refusal),
+                        false => return Err(self.gate.explain(refusal)),
                     }
                 }
                 Err(OpenError::LinkGone(why)) => last = why,
