@@ -49,8 +49,9 @@ pub fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// All Rust tests. As root a privileged test must run: with this variable it fails where it would
-/// otherwise print `SKIP: reason`.
+/// All Rust tests. The build makes the binaries, too, before any test runs: relay/e2e starts them.
+/// As root a privileged test must run: with this variable it fails where it would otherwise print
+/// `SKIP: reason`.
 fn rust_tests() -> Result<()> {
     let mut build = sh::cargo();
     sh::step(

@@ -108,6 +108,23 @@ fn a_denied_target_is_refused_and_a_refusing_one_reported() {
 }
 
 #[test]
+fn a_grant_with_all_its_tunnels_open_is_told_so() {
+    let hash = lab::sha256_hex("narrow-token");
+    let grant = format!("[[grant]]\nname = \"narrow\"\ntoken_sha256 = \"{hash}\"\ntunnels = 1\n");
+    let relay = Relay::start(1, &grant);
+    let client = relay.client_at("127.0.0.1", 1, "narrow-token").unwrap();
+    let target = tcp_echo("127.0.0.1");
+    let open = connect(client.socks, target).unwrap();
+    // Not 2, "not allowed by ruleset": it is no matter of this target.
+    assert_eq!(connect(client.socks, target).unwrap_err(), 1);
+    let said = std::fs::read_to_string(&client.log).unwrap();
+    assert!(said.contains("has as many tunnels open as it may; close some"), "{said}");
+    assert!(said.contains("(relay: 429)") && !said.contains("policy"), "{said}");
+    drop(open);
+    let _again = wait_for("the place to be free", || connect(client.socks, target).ok());
+}
+
+#[test]
 fn a_wrong_token_is_told_at_the_start_of_the_client() {
     let relay = Relay::start(1, "");
     let said = relay.client_at("127.0.0.1", 1, "not-the-token").err().expect("a refusal");

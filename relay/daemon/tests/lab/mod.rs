@@ -1,5 +1,6 @@
 //! A relay, a client and targets on loopback: the real binary as child processes.
 
+pub(crate) mod binary;
 pub(crate) mod socks;
 pub(crate) mod target;
 
@@ -161,13 +162,24 @@ impl Relay {
         access: [&str; 2],
         token: &str,
     ) -> Result<Client, String> {
-        let (socks, log) = (free_port(), self.path(&format!("client-{}.log", free_port())));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        let socks = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let options = format!("--socks {socks} --connections {connections}");
+        let options: Vec<&str> = access.into_iter().chain(options.split(' ')).collect();
+        self.client_with(host, &options, token).map(|(child, log)| Client { child, socks, log })
+    }
+
+    /// A client with these options beside the relay's address and pin, and its log.
+    pub(crate) fn client_with(
+        &self,
+        host: &str,
+        options: &[&str],
+        token: &str,
+    ) -> Result<(Child, PathBuf), String> {
+        let log = self.path(&format!("client-{}.log", free_port()));
+        let mut child = Command::new(binary::weir())
             .args(["client", "--relay", &format!("https://{host}:{}", self.port)])
-            .args(access)
             .args(["--pin-sha256", &self.fingerprint])
-            .args(["--socks", &format!("127.0.0.1:{socks}")])
-            .args(["--connections", &connections.to_string()])
+            .args(options)
             .env("WEIR_TEST_TOKEN", token)
             .stderr(fs::File::create(&log).unwrap())
             .stdout(Stdio::null())
@@ -180,8 +192,7 @@ impl Relay {
             }
             read().contains("the client is ready").then_some(true)
         });
-        let socks = SocketAddr::from(([127, 0, 0, 1], socks));
-        if ready { Ok(Client { child, socks }) } else { Err(read()) }
+        if ready { Ok((child, log)) } else { Err(read()) }
     }
 }
 
@@ -200,6 +211,7 @@ impl Drop for Relay {
 pub(crate) struct Client {
     child: Child,
     pub(crate) socks: SocketAddr,
+    pub(crate) log: PathBuf,
 }
 
 impl Drop for Client {
@@ -210,7 +222,7 @@ impl Drop for Client {
 }
 
 pub(crate) fn spawn(config: &std::path::Path, log: &std::path::Path) -> Child {
-    spawn_by(Command::new(env!("CARGO_BIN_EXE_weir")), config, log)
+    spawn_by(Command::new(binary::weir()), config, log)
 }
 
 /// Starts a relay by a command that ends with the binary.
