@@ -10,8 +10,8 @@ pub(crate) fn weir() -> PathBuf {
     option_env!("CARGO_BIN_EXE_weir").map_or_else(|| built("weir"), PathBuf::from)
 }
 
-/// The binary of a package of the workspace, which has the package's name. It lies where `cargo test
-/// --workspace` puts it before it runs anything.
+/// The binary of a package of the workspace, which has the package's name. It lies where
+/// `cargo test --workspace` puts it before it runs anything.
 ///
 /// # Panics
 /// If it is missing, or older than what it is made of.

@@ -110,8 +110,7 @@ impl Market {
         assert_eq!(done["problems"].as_array().map(Vec::len), Some(0), "{done}");
     }
 
-    /// Everything that was ever claimed of a lane and paid out is this, as the chain says and as the
-    /// sidecar says.
+    /// This is all that was ever claimed of a lane, as the chain says and as the sidecar says.
     pub(crate) fn has_claimed(&self, lane: u32, amount: u128) {
         assert_eq!(self.chain.claimed(&self.channel, lane), amount);
         wait_for("the sidecar to say so as well", || {
@@ -126,7 +125,7 @@ impl Market {
     }
 }
 
-/// Waits until all tunnels of a relay are closed and the sidecar has acknowledged what they carried.
+/// Waits until all tunnels of a relay are closed, and what they carried is in the journal.
 pub(crate) fn wait_reported(relay: &Relay) {
     wait_for("all bytes to be reported", || {
         let status = relay.status();
