@@ -71,11 +71,27 @@ impl Issuer {
         &self.key
     }
 
-    /// Signs a TokenRequest without seeing the token: 256 bytes of TokenResponse.
+    /// Whether a TokenRequest can be signed.
     ///
     /// # Errors
     /// A request that is malformed or for another key.
+    pub fn check(&self, request: &[u8]) -> Result<(), Error> {
+        self.message(request).map(drop)
+    }
+
+    /// Signs a TokenRequest without seeing the token: 256 bytes of TokenResponse.
+    ///
+    /// # Errors
+    /// As [`Issuer::check`].
     pub fn sign(&self, request: &[u8]) -> Result<[u8; MODULUS_BYTES], Error> {
+        let message = self.message(request)?;
+        // It verifies what it computed: a fault in a signature would give the key away.
+        rsa::hazmat::rsa_decrypt_and_check(&self.private, Some(&mut OsRng), &message)
+            .map(|signed| fixed(&signed))
+            .map_err(|error| Error::Rsa(error.to_string()))
+    }
+
+    fn message(&self, request: &[u8]) -> Result<BigUint, Error> {
         let wrong = |why| Error::malformed("TokenRequest", why);
         if request.len() != REQUEST_BYTES {
             return Err(wrong("it has not 259 bytes"));
@@ -90,10 +106,7 @@ impl Issuer {
         if message >= *self.private.n() {
             return Err(wrong("the blinded message is not below the modulus"));
         }
-        // It verifies what it computed: a fault in a signature would give the key away.
-        rsa::hazmat::rsa_decrypt_and_check(&self.private, Some(&mut OsRng), &message)
-            .map(|signed| fixed(&signed))
-            .map_err(|error| Error::Rsa(error.to_string()))
+        Ok(message)
     }
 
     fn new(private: RsaPrivateKey) -> Result<Self, Error> {

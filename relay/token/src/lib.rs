@@ -1,8 +1,9 @@
 //! The other side of blind access: what signs tokens, and what asks for them. A crate of its own,
 //! so that no relay links arithmetic with private RSA keys.
 //!
-//! Requests and responses are those of RFC 9578 section 6, carried as files: one per line, in
-//! base64url. The signature scheme is RSABSSA-SHA384-PSS-Deterministic (RFC 9474).
+//! Requests and responses are those of RFC 9578 section 6, carried as files, one per line in
+//! base64url, or over HTTP ([`serve`]). The signature scheme is RSABSSA-SHA384-PSS-Deterministic
+//! (RFC 9474).
 //!
 //! An issuer doesn't see which exit and epoch a token is for. It therefore uses a key of its own
 //! for each exit: what is spent there then never exceeds what was signed with that key.
@@ -14,6 +15,7 @@ mod issuer;
 mod ledger;
 mod pending;
 mod pss;
+pub mod serve;
 
 pub use blind::{Blinded, blind};
 pub use issuer::Issuer;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use weir_blind::{Binding, Epoch, Epochs, IssuerKey, Wallet, base64url_decode, base64url_encode};
+use weir_token::serve::{Listen, Listener, Server, bearer_token, customer_line};
 use weir_token::{Issuer, Ledger, Pending};
 
 /// Blind tokens for exits of Weir: issue them, or get them signed
@@ -24,6 +25,27 @@ enum Command {
     },
     #[command(flatten)]
     Exchange(Exchange),
+    /// Issuer: sign over HTTP (RFC 9578), behind a proxy that speaks TLS
+    Serve {
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Counts by customer
+        #[arg(long, value_name = "FILE")]
+        ledger: PathBuf,
+        /// A line for each customer, as `weir-token customer` prints it; read again each time
+        #[arg(long, value_name = "FILE")]
+        customers: PathBuf,
+        /// ADDRESS:PORT on loopback, or unix:PATH
+        #[arg(long, value_name = "WHERE")]
+        listen: Listen,
+    },
+    /// Issuer: make a customer's bearer token, and the line for the file of customers
+    Customer {
+        name: String,
+        /// Tokens that this customer may have of one key
+        #[arg(long)]
+        quota: u64,
+    },
     /// Client: say how many tokens a wallet holds
     Wallet {
         #[arg(value_name = "FILE")]
@@ -106,6 +128,17 @@ fn main() -> Result<()> {
         }
         Command::Key { key } => println!("{}", Issuer::load(&key)?.key().to_base64url()),
         Command::Exchange(exchange) => exchange.run()?,
+        Command::Serve { key, ledger, customers, listen } => {
+            let server = Server::new(Issuer::load(&key)?, customers, ledger)?;
+            let listener = Listener::open(&listen)?;
+            println!("listening on {listener}");
+            server.run(&listener);
+        }
+        Command::Customer { name, quota } => {
+            let token = bearer_token()?;
+            println!("for the customer: {token}");
+            println!("for the file:     {}", customer_line(&name, &token, quota)?);
+        }
         Command::Wallet { wallet } => {
             let (now, later) = Wallet::new(&wallet).count(now_s())?;
             println!("{now} good now, {later} later");
@@ -139,6 +172,7 @@ impl Exchange {
                 let decoded = requests.lines().map(|line| base64url_decode(line.trim()));
                 let decoded: Option<Vec<_>> = decoded.collect();
                 let decoded = decoded.context("requests: a line is not base64url")?;
+                decoded.iter().try_for_each(|request| issuer.check(request))?;
                 // Counted before they are signed: a crash may count too many, never too few.
                 let wanted = decoded.len() as u64;
                 Ledger::open(&ledger)?.charge(issuer.key(), &customer, wanted, quota)?;
