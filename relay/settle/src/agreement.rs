@@ -53,13 +53,13 @@ pub fn create(path: &Path, agreement: &Agreement) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn replace(path: &Path, agreement: &Agreement) -> Result<(), Error> {
+pub fn replace<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
     // Left behind by a run that was killed; it was never the agreement.
     drop(fs::remove_file(&new));
-    write_new(&new, agreement)?;
+    write_new(&new, value)?;
     fs::rename(&new, path).map_err(Error::io("replace", path))
 }
 

@@ -113,7 +113,7 @@ impl Book {
             Item::Anchor(leaves) => self.anchors.push(leaves.clone()),
             Item::Note(note) => self.note(note),
             // Samples say what a service was like, not what is owed.
-            Item::Outbox(_) | Item::Sample(_) | Item::Statement(_) => {}
+            Item::Outbox(_) | Item::Sample(_) | Item::Statement(_) | Item::Vouched(_) => {}
         }
         Ok(())
     }
@@ -211,6 +211,16 @@ impl Book {
     /// Roots so far, oldest first.
     pub fn anchors(&self) -> &[AnchorLeaves] {
         &self.anchors
+    }
+
+    /// The newest root over usage; those of sample days are a series apart.
+    pub fn last_usage_anchor(&self) -> Option<&AnchorLeaves> {
+        self.anchors.iter().rev().find(|anchor| anchor.day.is_none())
+    }
+
+    /// The newest root of this number, with its leaves.
+    pub fn leaves(&self, epoch: u64) -> Option<&AnchorLeaves> {
+        self.anchors.iter().rev().find(|anchor| anchor.epoch == epoch)
     }
 
     /// Tunnels remembered. One costs about 150 bytes, and is kept for as long as the journal is.

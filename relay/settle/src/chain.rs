@@ -5,9 +5,11 @@
 //! records and vouchers are journaled all the same, and the exposure is shown.
 
 mod advance;
+pub mod answers;
 pub mod bond;
 pub mod challenge;
 pub mod contracts;
+pub mod days;
 pub mod deploy;
 pub mod force;
 mod kept;
@@ -21,9 +23,10 @@ pub mod quorum;
 mod refresh;
 pub mod rpc;
 mod view;
+pub mod vouch;
 mod wallet;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +34,8 @@ use alloy::primitives::Address;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
+use weir_usage::SlaId;
+use weir_usage::bond::EpochStatement;
 
 pub use force::Report;
 pub use price::Waiting;
@@ -40,12 +45,15 @@ use crate::book::LaneKey;
 use crate::clerk::ClerkHandle;
 use crate::config::{ChainConfig, Channel, Config, Policy};
 use crate::error::Error;
-use crate::journal::entry::{Action, ClaimRow, Entry, Item, OutboxStep, Step};
+use crate::journal::entry::{Action, ClaimRow, Entry, Item, OutboxStep, Step, Vouched};
 use crate::keys::Wallet;
+use answers::Answers;
+use days::{Days, Decided};
 use force::Job;
 use outbox::{Intent, Outbox};
 use quorum::Quorum;
 use rpc::Rpc;
+use vouch::Voucher;
 
 /// The longest pause between two attempts to reach a chain that is down.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -67,6 +75,12 @@ pub struct Past {
     pub spending: wallet::Spending,
     /// When the journal's first entry was written.
     pub started_ms: Option<u64>,
+    /// By agreement, the newest day of samples whose root was journaled.
+    pub days: BTreeMap<SlaId, Decided>,
+    /// The newest usage root whose anchor is final.
+    pub anchored: Option<EpochStatement>,
+    /// The newest epoch that was signed for.
+    pub vouched: Option<Vouched>,
 }
 
 impl Past {
@@ -76,6 +90,9 @@ impl Past {
     /// [`Error::Contradiction`] for a step that doesn't follow.
     pub fn replay(&mut self, offset: u64, entry: &Entry) -> Result<(), Error> {
         self.started_ms.get_or_insert(entry.at_ms);
+        if let Item::Vouched(vouched) = &entry.item {
+            self.vouched = Some(*vouched);
+        }
         let Item::Outbox(step) = &entry.item else { return Ok(()) };
         self.take(step, entry.at_ms).map_err(|detail| Error::Contradiction { offset, detail })
     }
@@ -85,6 +102,7 @@ impl Past {
         if let (Step::Planned { .. }, Some(intent)) = (&step.step, self.outbox.get(step.intent)) {
             self.last_planned_ms.insert(intent.kind(), at_ms);
         }
+        self.take_anchor(step);
         if let Step::Final { gas_used, gas_price, .. } = &step.step {
             self.spending.add(at_ms, gas_price.saturating_mul(u128::from(*gas_used)));
         }
@@ -100,6 +118,23 @@ impl Past {
             }
         }
         Ok(())
+    }
+
+    fn take_anchor(&mut self, step: &OutboxStep) {
+        let Some(intent) = self.outbox.get(step.intent) else { return };
+        let is_final = matches!(step.step, Step::Final { success: true, .. });
+        match intent.action {
+            Action::AnchorDay { sla, day, epoch, root, total }
+                if is_final || matches!(step.step, Step::Planned { .. }) =>
+            {
+                let decided = Decided { day, epoch, root, total, anchored: is_final };
+                self.days.insert(sla, decided);
+            }
+            Action::Anchor { epoch, root, total } if is_final => {
+                self.anchored = Some(EpochStatement { epoch, root, total });
+            }
+            _ => {}
+        }
     }
 }
 
@@ -129,6 +164,9 @@ pub struct Driver {
     wallet_said: Option<Instant>,
     refreshed: Option<Instant>,
     chain: refresh::Known,
+    days: Days,
+    answers: Answers,
+    voucher: Option<Voucher>,
     jobs: mpsc::Receiver<oneshot::Sender<Report>>,
     job: Option<Job>,
     view: watch::Sender<Arc<ChainView>>,
@@ -206,6 +244,9 @@ impl Driver {
             wallet_said: None,
             refreshed: None,
             chain: refresh::Known::default(),
+            days: Days::new(config),
+            answers: Answers::new(config.duties.answer_challenges),
+            voucher: None,
             jobs: queue,
             job: None,
             view,
@@ -268,6 +309,7 @@ impl Driver {
         } else {
             self.plan().await?;
         }
+        self.vouch().await?;
         self.show(head);
         Ok(())
     }

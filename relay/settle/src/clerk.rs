@@ -225,6 +225,12 @@ impl<S: Storage> Clerk<S> {
                 self.replies.push(Reply::Done(reply));
             }
             Request::Chain { news } => self.learn(news),
+            // Who stopped waiting for an answer needs none.
+            Request::Leaves { epoch, reply } => drop(reply.send(self.book.leaves(epoch).cloned())),
+            Request::CloseDay { day, reply } => {
+                self.desk.close(day);
+                self.replies.push(Reply::Done(reply));
+            }
             Request::View { reply } => self.replies.push(Reply::View(reply)),
         }
     }
@@ -433,7 +439,7 @@ impl<S: Storage> Clerk<S> {
         view.vouchers_refused.clone_from(&self.refused);
         view.samples.clone_from(self.desk.counts());
         view.anchors = self.book.anchors().len() as u64;
-        view.last_anchor = self.book.anchors().last().cloned();
+        view.last_anchor = self.book.last_usage_anchor().cloned();
         self.fill_journal(&mut view);
         self.views.send_replace(Arc::new(view));
     }

@@ -46,6 +46,23 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// Service levels whose samples are signed.
     pub services: Vec<ServiceConfig>,
+    /// What is done without a command.
+    pub duties: Duties,
+}
+
+/// What the sidecar does by itself beside earning money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duties {
+    /// Anchor each day of samples once it is over.
+    pub sample_days: bool,
+    /// So long after the last sample of a day may come.
+    pub sample_day_grace: Duration,
+    /// Has anchored days with `weir-settle sla day`; those aren't anchored again.
+    pub samples_account: Option<Address>,
+    /// Answer challenges of what the claim key has anchored.
+    pub answer_challenges: bool,
+    /// Sign a statement about each epoch for this `OperatorBond`.
+    pub bond: Option<Address>,
 }
 
 /// The chain, its contracts and the key that pays for gas. `Debug` shows endpoints without their

@@ -10,7 +10,7 @@ use crate::chain::Past;
 use crate::chain::outbox::State;
 use crate::config::Config;
 use crate::error::Error;
-use crate::journal::entry::{Action, Entry, Item, Note, OutboxStep, Step};
+use crate::journal::entry::{Action, Entry, Item, Note, OutboxStep, SampleDay, Step};
 use crate::journal::{Header, scan};
 use crate::storage::Storage;
 
@@ -35,15 +35,28 @@ pub fn explain<S: Storage>(
     let mut past = Past::default();
     let mut book = None;
     let mut stories: BTreeMap<u32, Story> = BTreeMap::new();
+    let mut days = Vec::new();
     let found = scan(storage, |header, offset, entry| {
         past.replay(offset, &entry)?;
         tell(&mut stories, &past, channel, &entry);
+        days.extend(day(channel, &entry));
         book.get_or_insert_with(|| Book::new(config, header.secret)).replay(offset, &entry)
     })?;
     let (Some(found), Some(book)) = (found, book) else {
         return Ok("The journal is empty: nothing was ever counted.\n".into());
     };
-    Ok(write(&book, &found.header, channel, &stories, found.torn_bytes))
+    Ok(write(&book, &found.header, channel, &stories, &days, found.torn_bytes))
+}
+
+/// What is said of a day of the channel's samples.
+fn day(channel: ChannelId, entry: &Entry) -> Option<String> {
+    let Item::Anchor(anchor) = &entry.item else { return None };
+    let SampleDay { sla, day } = anchor.day?;
+    anchor.leaves.iter().any(|leaf| leaf.channel == channel).then(|| {
+        let date = weir_sla::calendar::date(day * weir_sla::calendar::DAY_S);
+        let (at, root) = (utc(entry.at_ms), anchor.root);
+        format!("{at}  samples of {date} under agreement {sla} committed to in root {root}")
+    })
 }
 
 fn tell(stories: &mut BTreeMap<u32, Story>, past: &Past, channel: ChannelId, entry: &Entry) {
@@ -60,7 +73,7 @@ fn tell(stories: &mut BTreeMap<u32, Story>, past: &Past, channel: ChannelId, ent
             stories.entry(lane.lane).or_default().lines.push(line);
         }
         Item::Outbox(step) => tell_step(stories, past, channel, step, &at),
-        Item::Anchor(anchor) => {
+        Item::Anchor(anchor) if anchor.day.is_none() => {
             for leaf in anchor.leaves.iter().filter(|l| l.channel == channel) {
                 let line = format!(
                     "{at}  {} units committed to in usage root {} of epoch {}",
@@ -138,6 +151,7 @@ fn write(
     header: &Header,
     channel: ChannelId,
     stories: &BTreeMap<u32, Story>,
+    days: &[String],
     torn_bytes: u64,
 ) -> String {
     let mut out = String::new();
@@ -210,6 +224,12 @@ fn write(
         for line in &story.lines {
             let _ = writeln!(out, "    {line}");
         }
+    }
+    if !days.is_empty() {
+        let _ = writeln!(out, "\nSamples");
+    }
+    for line in days {
+        let _ = writeln!(out, "    {line}");
     }
     if torn_bytes > 0 {
         let _ = writeln!(out, "\n{torn_bytes} bytes at the end are being written, or were torn.");

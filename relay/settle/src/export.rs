@@ -10,7 +10,9 @@ use crate::chain::Past;
 use crate::chain::outbox::{Intent, State};
 use crate::error::Error;
 use crate::explain::utc;
-use crate::journal::entry::{Action, ClaimRow, ClaimedRow, Entry, Item, Note, OutboxStep, Step};
+use crate::journal::entry::{
+    Action, ClaimRow, ClaimedRow, Entry, Item, Note, OutboxStep, Step, Vouched,
+};
 use crate::journal::scan;
 use crate::storage::Storage;
 
@@ -27,9 +29,9 @@ pub struct Row {
     pub time: String,
     /// The same, Unix time in milliseconds.
     pub unix_ms: String,
-    /// voucher, claim, settlement, anchor or written_off.
+    /// voucher, claim, settlement, anchor, sample_day, answer, fees, statement or written_off.
     pub kind: &'static str,
-    /// accepted, paid, skipped, reverted, abandoned, replaced, done or decided.
+    /// accepted, paid, skipped, reverted, abandoned, replaced, done, signed or decided.
     pub outcome: &'static str,
     /// The channel.
     pub channel: Option<String>,
@@ -141,6 +143,15 @@ fn of(past: &Past, entry: &Entry) -> Vec<Row> {
             detail: Some(reason.clone()),
             ..at("written_off", "decided")
         }],
+        Item::Vouched(Vouched { said, .. }) => vec![Row {
+            amount: Some(said.statement.total.to_string()),
+            detail: Some(format!(
+                "{} signature {}",
+                root_of(said.statement.epoch, &said.statement.root),
+                said.signature
+            )),
+            ..at("statement", "signed")
+        }],
         Item::Outbox(step) => match past.outbox.get(step.intent) {
             Some(intent) if !intent.is_open() => ended(intent, step, at),
             _ => Vec::new(),
@@ -194,6 +205,30 @@ fn ended(
             outcome: ok.unwrap_or("done"),
             amount: Some(total.to_string()),
             detail: common.detail.clone().or(Some(root_of(*epoch, root))),
+            ..common
+        }],
+        Action::AnchorDay { sla, day, root, .. } => vec![Row {
+            kind: "sample_day",
+            outcome: ok.unwrap_or("done"),
+            detail: common.detail.clone().or_else(|| {
+                let date = weir_sla::calendar::date(day * weir_sla::calendar::DAY_S);
+                Some(format!("{date} of agreement {sla} root {root}"))
+            }),
+            ..common
+        }],
+        Action::Answer { challenge, epoch, .. } => vec![Row {
+            kind: "answer",
+            outcome: ok.unwrap_or("done"),
+            detail: common
+                .detail
+                .clone()
+                .or_else(|| Some(format!("challenge {challenge} of epoch {epoch}"))),
+            ..common
+        }],
+        Action::Fees { account } => vec![Row {
+            kind: "fees",
+            outcome: ok.unwrap_or("done"),
+            receiver: Some(account.to_string()),
             ..common
         }],
     }

@@ -7,6 +7,8 @@ use crate::clerk::View;
 
 /// Two clocks of one host, or of two that share a time server, are nearer than this.
 const CLOCK_SKEW_MS_MAX: u64 = 60_000;
+/// A challenge is answered within minutes, or when the gas for it is cheap; not later than this.
+const CHALLENGE_S_MIN: u64 = 86_400;
 
 /// Something that an operator must look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,6 +66,31 @@ pub fn troubles(view: &View, chain: &ChainView) -> Vec<Trouble> {
                 ),
             );
         }
+    }
+    for challenge in &chain.challenges.open {
+        let (hours, id, epoch) = (challenge.seconds_left / 3600, challenge.id, challenge.epoch);
+        if let Some(lost) = &challenge.lost {
+            let words = format!(
+                "challenge {id} of epoch {epoch} can't be answered, {hours} hours are left: {lost}. \
+                 Put the journal back that has it"
+            );
+            add("challenge", words);
+        } else if challenge.seconds_left < CHALLENGE_S_MIN {
+            let words = format!(
+                "challenge {id} of epoch {epoch} isn't answered, {hours} hours are left: `status` \
+                 says what waits, or answer with `weir-settle audit prove --challenge {id}`"
+            );
+            add("challenge", words);
+        }
+    }
+    if let Some(words) = &chain.challenges.trouble {
+        add("challenge", format!("challenges can't be read, and have three days: {words}"));
+    }
+    for words in &chain.days_trouble {
+        add("sample_day", words.clone());
+    }
+    if let Some(words) = &chain.vouch_trouble {
+        add("statement", words.clone());
     }
     let now = crate::now_ms();
     if let Some(newest) = view.lanes.values().map(|lane| lane.last_record_ms).max()

@@ -11,6 +11,7 @@ mod read;
 
 use std::collections::BTreeMap;
 
+use weir_sla::calendar::DAY_S;
 use weir_usage::bond::Agreement;
 use weir_usage::{
     Address, ChannelId, CoSigned, Sample, SampleOffer, SampleRefusal, ServiceNotice, Signature,
@@ -21,11 +22,12 @@ pub use load::{Loaded, load, usage_key};
 pub use read::{Known, find, read};
 
 use crate::book::{Lane, LaneKey};
+use crate::journal::entry::SampleDay;
 use crate::keys::Wallet;
 use counts::Counts;
 
 /// How long after an interval its sample is taken.
-const STALE_MS: u64 = 15 * 60 * 1000;
+pub const STALE_MS: u64 = 15 * 60 * 1000;
 /// How far the client's clock may be ahead of this host's, and how long counts are under way.
 const SLACK_MS: u64 = 2_000;
 /// What may be on its way at an interval's ends: in QUIC's send buffers, above all.
@@ -47,6 +49,8 @@ pub struct Service {
     /// Signs for the operator.
     pub wallet: Wallet,
     signed: BTreeMap<(u64, u32), (Sample, Signature)>,
+    /// The last day, counted from 1970, whose samples are under a root that can't change.
+    closed: Option<u64>,
 }
 
 /// All agreements of this exit.
@@ -85,6 +89,13 @@ impl Desk {
     /// Samples since the start, by what became of them: `signed`, or why not.
     pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
         &self.counts
+    }
+
+    /// No sample of this day or one before is signed any more.
+    pub fn close(&mut self, day: SampleDay) {
+        for service in self.services.values_mut().filter(|service| service.sla == day.sla) {
+            service.closed = service.closed.max(Some(day.day));
+        }
     }
 
     /// Comparing begins now, with these totals.
@@ -158,6 +169,11 @@ impl Desk {
             };
         }
         let (begins_ms, ends_ms) = lasts(service, &sample, now_ms)?;
+        if Some(begins_ms / 1000 / DAY_S) <= service.closed {
+            // Only a clock that was set back leads here.
+            let reason = "the samples of its day are under a root already".to_owned();
+            return Err((SampleRefusal::Stale, reason));
+        }
         check_figures(&sample)?;
         let key = LaneKey { channel: offer.channel, lane: offer.lane };
         let lane = self.lanes.get(&key).ok_or_else(|| unknown("no such lane of this channel"))?;

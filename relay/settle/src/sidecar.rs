@@ -13,6 +13,7 @@ use crate::clerk::{Clerk, ClerkHandle};
 use crate::config::Config;
 use crate::control;
 use crate::error::Error;
+use crate::journal::entry::SampleDay;
 use crate::journal::{Header, Journal, read_header};
 use crate::keys::{Wallet, random32};
 use crate::metrics;
@@ -84,6 +85,9 @@ where
     );
     let mut desk = service::load(&config)?;
     desk.begin(crate::now_ms(), book.lanes());
+    for (sla, decided) in &past.days {
+        desk.close(SampleDay { sla: *sla, day: decided.day });
+    }
     let rpc = Quorum::of(&config.chain)?;
     let listener = server::bind(&config.socket, config.socket_mode)?;
     let control = server::bind(&config.control, 0o600)?;
@@ -96,6 +100,10 @@ where
     let clerk = clerk.with_desk(desk).with_keeper(keeper);
     let (driver, driver_handle) =
         Driver::new(&config, rpc, wallet, handle.clone(), past, stopped.clone());
+    let driver = match config.duties.bond {
+        Some(_) => driver.with_usage_key(&config, service::usage_key(&config)?),
+        None => driver,
+    };
     let sidecar = Sidecar {
         clerk: handle.clone(),
         driver: driver_handle,

@@ -22,7 +22,7 @@ pub use keeper::{Keeper, Kept, load};
 pub use store::{Beside, Meta, Place};
 
 /// Raised when the rows of an older version can't be read any more, or mean something else.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Why a state isn't believed. None of these is an error: the journal has it all.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,7 +77,7 @@ pub fn daily(record: &Record, day: u64) -> Result<(Vec<HourRoot>, Anchor), Error
     };
     let numbers = number_at(day)..number_at(day.saturating_add(1));
     let hours = hours_of(record, numbers, used)?;
-    let leaves: Vec<Leaf> = hours.iter().map(hour_leaf).collect();
+    let leaves: Vec<Leaf> = hours.iter().map(HourRoot::leaf).collect();
     Ok((hours, merkle::anchor(series(record, day), &leaves)?))
 }
 
@@ -88,14 +88,17 @@ fn series(record: &Record, day: u64) -> u64 {
     u64::from(u32::from_be_bytes([a, b, c, d])) << 32 | (day & u64::from(u32::MAX))
 }
 
-/// `keccak("Weir hour" || hour || samples || root)`; the sum is the hour's bytes.
-fn hour_leaf(hour: &HourRoot) -> Leaf {
-    let hash = Keccak::default()
-        .update(b"Weir hour")
-        .update(&hour.hour.to_be_bytes())
-        .update(&hour.samples.to_be_bytes())
-        .update(&hour.root.0);
-    Leaf { hash: hash.finish(), sum: hour.bytes.into() }
+impl HourRoot {
+    /// The hour in the day's tree: `keccak("Weir hour" || hour || samples || root)`; the sum is the
+    /// hour's bytes.
+    pub fn leaf(&self) -> Leaf {
+        let hash = Keccak::default()
+            .update(b"Weir hour")
+            .update(&self.hour.to_be_bytes())
+            .update(&self.samples.to_be_bytes())
+            .update(&self.root.0);
+        Leaf { hash: hash.finish(), sum: self.bytes.into() }
+    }
 }
 
 /// The root of a judgement; its total is the number of bad intervals.

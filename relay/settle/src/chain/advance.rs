@@ -27,8 +27,14 @@ impl Driver {
     /// Moves every open intent as far as the chain allows. `head` is the newest block.
     pub(super) async fn advance(&mut self, head: u64) -> Result<(), Error> {
         // What would be lost otherwise is signed first, whatever was planned before it.
-        let mut intents: Vec<(bool, u64)> =
-            self.past.outbox.open().map(|i| (self.left(i).is_none(), i.id)).collect();
+        // Then answers, which have days but not more, then the rest in its order.
+        let urgency = |i: &Intent| match i.action {
+            _ if self.left(i).is_some() => 0,
+            Action::Answer { .. } => 1,
+            _ => 2,
+        };
+        let mut intents: Vec<(u8, u64)> =
+            self.past.outbox.open().map(|i| (urgency(i), i.id)).collect();
         intents.sort_unstable();
         let ids: Vec<u64> = intents.into_iter().map(|(_, id)| id).collect();
         for id in ids {
@@ -50,8 +56,11 @@ impl Driver {
     /// Signs the first transaction of an intent and sends it.
     async fn sign_first(&mut self, intent: Intent, head: u64) -> Result<(), Error> {
         let to = match intent.action {
-            Action::Anchor { .. } => self.config.anchor,
-            _ => Some(self.config.domain.escrow),
+            Action::Claim { .. } | Action::Settle { .. } => Some(self.config.domain.escrow),
+            Action::Anchor { .. }
+            | Action::AnchorDay { .. }
+            | Action::Answer { .. }
+            | Action::Fees { .. } => self.config.anchor,
         };
         let Some(to) = to else {
             let reason = "no anchor contract is configured any more".into();

@@ -18,7 +18,7 @@ use crate::audit;
 use crate::error::Error;
 use crate::journal::entry::AnchorLeaves;
 use crate::keys::Wallet;
-use abi::IChallenges;
+pub use abi::IChallenges;
 
 /// How long a transaction may take to be mined.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -62,6 +62,14 @@ mod abi {
                 uint256 fee
             );
             function answerFee() external view returns (uint256);
+            function challengeCount() external view returns (uint256);
+            function records(address exit) external view returns (
+                uint64 challenged,
+                uint64 answered,
+                uint64 unanswered
+            );
+            function owed(address account) external view returns (uint256);
+            function payFees(address account) external returns (uint256 amount);
             function isAnchored(address exit, uint64 epoch, bytes32 root, uint128 total)
                 external view returns (bool);
         }

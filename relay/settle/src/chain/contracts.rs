@@ -1,12 +1,17 @@
 //! The contracts' functions and events that the sidecar uses; the sources are in
 //! `deploy/contracts`.
 
-use alloy::primitives::{Address, B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::SolCall;
 
+use weir_usage::Digest;
+
+use crate::audit::Sibling;
 use crate::journal::entry::{Action, ClaimRow};
 
 pub use abi::{IERC20, IExitEscrow, IUsageAnchor};
+
+use super::challenge::IChallenges;
 
 #[expect(
     clippy::too_many_arguments,
@@ -106,12 +111,33 @@ pub fn input(action: &Action) -> Bytes {
                 .abi_encode()
                 .into()
         }
-        Action::Anchor { epoch, root, total } => {
+        Action::Anchor { epoch, root, total } | Action::AnchorDay { epoch, root, total, .. } => {
             IUsageAnchor::anchorCall { epoch: *epoch, root: B256::from(root.0), total: *total }
                 .abi_encode()
                 .into()
         }
+        Action::Answer { challenge, hash, sum, leaves, siblings, .. } => {
+            let node =
+                |one: &Sibling| IChallenges::Node { hash: B256::from(one.hash.0), sum: one.sum };
+            IChallenges::answerLeafCall {
+                challengeId: U256::from(*challenge),
+                hash: B256::from(hash.0),
+                sum: *sum,
+                leaves: *leaves,
+                siblings: siblings.iter().map(node).collect(),
+            }
+            .abi_encode()
+            .into()
+        }
+        Action::Fees { account } => {
+            IChallenges::payFeesCall { account: address(*account) }.abi_encode().into()
+        }
     }
+}
+
+/// What `UsageAnchor` keeps of an anchor: `keccak256(abi.encode(root, total))`.
+pub fn commitment(root: &Digest, total: u128) -> B256 {
+    keccak256([&root.0[..], &U256::from(total).to_be_bytes::<32>()].concat())
 }
 
 fn signed_voucher(row: &ClaimRow) -> IExitEscrow::SignedVoucher {

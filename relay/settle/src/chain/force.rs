@@ -34,7 +34,7 @@ pub struct Report {
 /// One transaction that is final.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Done {
-    /// claim, settle or anchor.
+    /// claim, settle, anchor, day, answer or fees.
     pub kind: String,
     /// Its hash.
     pub tx: String,

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_usage::ChannelId;
+use weir_usage::bond::EpochStatement;
+use weir_usage::{ChannelId, SlaId};
 
 use super::Past;
+use super::days::Decided;
 use super::outbox::{Intent, Outbox};
 use super::wallet::Spending;
 use crate::book::LaneKey;
+use crate::journal::entry::Vouched;
 
 /// All of the past but the intents.
 #[derive(Serialize, Deserialize)]
@@ -22,6 +25,9 @@ struct Rest {
     refused: Vec<(ChannelId, u32, u64)>,
     spending: Spending,
     started_ms: Option<u64>,
+    days: BTreeMap<SlaId, Decided>,
+    anchored: Option<EpochStatement>,
+    vouched: Option<Vouched>,
 }
 
 impl Past {
@@ -50,6 +56,9 @@ impl Past {
             refused,
             spending: self.spending.clone(),
             started_ms: self.started_ms,
+            days: self.days.clone(),
+            anchored: self.anchored,
+            vouched: self.vouched,
         })
     }
 
@@ -64,7 +73,7 @@ impl Past {
         let done: Option<Vec<Intent>> = rest.done.iter().map(|id| open.remove(id)).collect();
         let is_sound = open.values().all(Intent::is_open);
         let outbox = Outbox::of(open.into_values().collect(), done?, rest.last_id, rest.next_nonce);
-        let kinds = ["claim", "settle", "anchor"];
+        let kinds = ["claim", "settle", "anchor", "day", "answer", "fees"];
         let planned = rest.last_planned_ms.into_iter().map(|(kind, at_ms)| {
             kinds.into_iter().find(|known| *known == kind).map(|kind| (kind, at_ms))
         });
@@ -75,6 +84,9 @@ impl Past {
             refused: refused.map(|(channel, lane, seq)| (LaneKey { channel, lane }, seq)).collect(),
             spending: rest.spending,
             started_ms: rest.started_ms,
+            days: rest.days,
+            anchored: rest.anchored,
+            vouched: rest.vouched,
         };
         is_sound.then_some(past)
     }

@@ -97,6 +97,9 @@ impl Intent {
             Action::Claim { .. } => "claim",
             Action::Settle { .. } => "settle",
             Action::Anchor { .. } => "anchor",
+            Action::AnchorDay { .. } => "day",
+            Action::Answer { .. } => "answer",
+            Action::Fees { .. } => "fees",
         }
     }
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::journal::entry::{Action, AnchorLeaf, AnchorLeaves, ClaimRow, Item, OutboxStep, Step};
 
 /// After an intent failed, its kind rests for that long: what failed once mostly fails again.
-const FAILURE_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const FAILURE_PAUSE: Duration = Duration::from_secs(60);
 /// The same for what would be lost otherwise.
 const LEAVING_PAUSE: Duration = Duration::from_secs(5);
 /// Epochs tried when the contract holds other values for the next one, as after a lost journal.
@@ -49,7 +49,8 @@ impl Driver {
         {
             self.plan_anchor(&view).await?;
         }
-        Ok(())
+        self.plan_answers().await?;
+        self.plan_days().await
     }
 
     /// A payer that withdraws takes what isn't claimed by then. Nothing is more urgent, so neither
@@ -165,7 +166,7 @@ impl Driver {
         let tree: Vec<Leaf> = leaves.iter().map(|l| Leaf { hash: l.hash, sum: l.sum }).collect();
         let merkle::Anchor { root, total, .. } = merkle::anchor(epoch, &tree)?;
         let action = Action::Anchor { epoch, root, total };
-        let item = Item::Anchor(AnchorLeaves { epoch, root, total, leaves });
+        let item = Item::Anchor(AnchorLeaves { epoch, root, total, leaves, day: None });
         self.intend(vec![action], vec![item]).await
     }
 
@@ -186,7 +187,7 @@ impl Driver {
     }
 
     /// Journals intents, and what belongs to them, as one unit.
-    async fn intend(
+    pub(super) async fn intend(
         &mut self,
         actions: Vec<Action>,
         mut items: Vec<Item>,
@@ -263,7 +264,7 @@ impl Driver {
     }
 
     /// Whether gas is below the ceiling; notes that a kind waits if it is due and gas is not.
-    fn is_affordable(&mut self, kind: &'static str, is_due: bool) -> bool {
+    pub(super) fn is_affordable(&mut self, kind: &'static str, is_due: bool) -> bool {
         if !is_due {
             return false;
         }
@@ -317,7 +318,7 @@ impl Driver {
         age.map_or(Duration::MAX, |ms| Duration::from_millis(ms) + self.started.elapsed())
     }
 
-    fn is_paused(&self, kind: &'static str, pause: Duration) -> bool {
+    pub(super) fn is_paused(&self, kind: &'static str, pause: Duration) -> bool {
         self.paused.get(kind).is_some_and(|since| since.elapsed() < pause)
     }
 

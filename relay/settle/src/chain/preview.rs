@@ -37,7 +37,7 @@ pub struct Preview {
 /// A transaction that would be made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Send {
-    /// claim, settle or anchor.
+    /// claim, settle, anchor, day, answer or fees.
     pub kind: &'static str,
     /// The contract.
     pub to: String,
@@ -119,6 +119,19 @@ impl Driver {
             Action::Anchor { epoch, root, total } => {
                 let to = self.config.anchor.unwrap_or(self.config.domain.escrow);
                 (to, format!("epoch {epoch} root {root} total {total} units"))
+            }
+            Action::AnchorDay { sla, day, root, .. } => {
+                let to = self.config.anchor.unwrap_or(self.config.domain.escrow);
+                let date = weir_sla::calendar::date(day * weir_sla::calendar::DAY_S);
+                (to, format!("samples of {sla} on {date} root {root}"))
+            }
+            Action::Answer { challenge, epoch, .. } => {
+                let to = self.config.anchor.unwrap_or(self.config.domain.escrow);
+                (to, format!("challenge {challenge} of epoch {epoch}"))
+            }
+            Action::Fees { account } => {
+                let to = self.config.anchor.unwrap_or(self.config.domain.escrow);
+                (to, format!("fees of challenges to {account}"))
             }
         };
         let input = contracts::input(&intent.action);

@@ -86,11 +86,11 @@ impl Prices<'_> {
 /// Something that is due and is not done, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Waiting {
-    /// claim, settle or anchor.
+    /// claim, settle, anchor, day, answer or fees.
     pub kind: &'static str,
     /// Of which channel, if of one.
     pub channel: Option<String>,
-    /// expensive or uneconomic.
+    /// expensive, uneconomic or wallet.
     pub reason: &'static str,
     /// The reason in words.
     pub words: String,

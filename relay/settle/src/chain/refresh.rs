@@ -93,6 +93,7 @@ impl Driver {
         known.time = self.rpc.time().await?;
         self.chain = known;
         self.watch_wallet();
+        self.watch_challenges().await?;
         self.refreshed = Some(Instant::now());
         let view = self.clerk.view().await?;
         let lanes = self.channels.iter().flat_map(|channel| self.news(channel, &view)).collect();

@@ -3,6 +3,8 @@
 use serde::{Serialize, Serializer};
 
 use super::Driver;
+use super::answers::ChallengesView;
+use super::days::DayView;
 use super::outbox::{Intent, Outbox, State};
 use super::price::Waiting;
 use super::quorum::{EndpointView, Quorum};
@@ -47,6 +49,18 @@ pub struct ChainView {
     /// What the chain wants per gas, in wei.
     #[serde(serialize_with = "decimal")]
     pub gas_price_wei: Option<u128>,
+    /// By agreement, the newest day of samples whose root is journaled.
+    pub days: Vec<DayView>,
+    /// Days with a root that isn't anchored.
+    pub days_pending: usize,
+    /// What keeps days from being anchored.
+    pub days_trouble: Vec<String>,
+    /// Challenges of this exit.
+    pub challenges: ChallengesView,
+    /// The newest epoch that was signed for.
+    pub vouched: Option<u64>,
+    /// Why none is signed for.
+    pub vouch_trouble: Option<String>,
     /// Intents with something left to do, oldest first.
     pub open: Vec<IntentView>,
     /// Intents that are done, newest first; a few.
@@ -67,7 +81,7 @@ pub struct Leaving {
 pub struct IntentView {
     /// Its number.
     pub id: u64,
-    /// claim, settle or anchor.
+    /// claim, settle, anchor, day, answer or fees.
     pub kind: &'static str,
     /// planned, signed, broadcast, mined, final, abandoned or replaced.
     pub state: &'static str,
@@ -112,6 +126,12 @@ impl ChainView {
             waiting: Vec::new(),
             leaving: Vec::new(),
             gas_price_wei: None,
+            days: Vec::new(),
+            days_pending: 0,
+            days_trouble: Vec::new(),
+            challenges: ChallengesView::default(),
+            vouched: None,
+            vouch_trouble: None,
             open: outbox.open().map(IntentView::of).collect(),
             done: last_done(outbox),
         }
@@ -155,6 +175,12 @@ impl Driver {
                 waiting: self.waiting.clone(),
                 leaving: self.leaving(),
                 gas_price_wei: self.chain.fees.map(|fees| fees.now()),
+                days: self.days_view(),
+                days_pending: self.days_pending(),
+                days_trouble: self.days_trouble(),
+                challenges: self.challenges_view(),
+                vouched: self.past.vouched.as_ref().map(|one| one.said.statement.epoch),
+                vouch_trouble: self.voucher.as_ref().and_then(|one| one.trouble.clone()),
                 open: self.open_intents(),
                 ..ChainView::new(&self.rpc, &self.wallet, &self.past.outbox)
             });

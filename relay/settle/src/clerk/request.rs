@@ -9,7 +9,7 @@ use weir_usage::{Frame, Funding, HelloAck, SampleOffer, UsageRecord, VoucherOffe
 use super::view::View;
 use crate::book::LaneKey;
 use crate::error::Error;
-use crate::journal::entry::Item;
+use crate::journal::entry::{AnchorLeaves, Item, SampleDay};
 
 /// Requests that wait while the journal is synced. A full queue stops reading from the relays,
 /// which then keep their records.
@@ -25,6 +25,8 @@ pub(super) enum Request {
     Sample { offer: Box<SampleOffer>, peer: Peer },
     Journal { items: Vec<Item>, reply: oneshot::Sender<()> },
     Chain { news: ChainNews },
+    Leaves { epoch: u64, reply: oneshot::Sender<Option<AnchorLeaves>> },
+    CloseDay { day: SampleDay, reply: oneshot::Sender<()> },
     View { reply: oneshot::Sender<Arc<View>> },
 }
 
@@ -137,6 +139,27 @@ impl ClerkHandle {
     pub async fn journal(&self, items: Vec<Item>) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Journal { items, reply }).await?;
+        answer.await.map_err(|_| Error::Stopping)
+    }
+
+    /// The leaves of an anchor that the journal has.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn leaves(&self, epoch: u64) -> Result<Option<AnchorLeaves>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Leaves { epoch, reply }).await?;
+        answer.await.map_err(|_| Error::Stopping)
+    }
+
+    /// From now on no sample of the agreement is signed for this day or one before; those that were
+    /// signed are in the journal when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn close_day(&self, day: SampleDay) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::CloseDay { day, reply }).await?;
         answer.await.map_err(|_| Error::Stopping)
     }
 

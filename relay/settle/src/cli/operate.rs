@@ -144,6 +144,31 @@ fn print_status(status: &Value) {
             text(&leaving["seconds_left"])
         );
     }
+    for day in chain["days"].as_array().into_iter().flatten() {
+        let how = if day["anchored"] == true { "anchored" } else { "to be anchored" };
+        println!("samples   {} of {} {how}", text(&day["day"]), text(&day["sla"]));
+    }
+    let challenges = &chain["challenges"];
+    if challenges["opened"].as_u64() > Some(0) {
+        println!(
+            "audits    {} challenges, {} answered, {} not; {} wei of fees to be fetched",
+            text(&challenges["opened"]),
+            text(&challenges["answered"]),
+            text(&challenges["unanswered"]),
+            text(&challenges["owed_wei"])
+        );
+    }
+    for open in challenges["open"].as_array().into_iter().flatten() {
+        println!(
+            "audit     challenge {} of epoch {}, {} s left",
+            text(&open["id"]),
+            text(&open["epoch"]),
+            text(&open["seconds_left"])
+        );
+    }
+    if !chain["vouched"].is_null() {
+        println!("signed    statements up to epoch {}", text(&chain["vouched"]));
+    }
     for lane in status["lanes"].as_array().into_iter().flatten() {
         println!(
             "\nchannel   {} lane {} ({})",

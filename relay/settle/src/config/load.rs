@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use weir_usage::{Address, ChannelTerms, Domain, NEWS_WITHIN, Price};
 
 use super::reader::{OneOrMore, Problem, Problems, Section};
-use super::{ChainConfig, Channel, Config, KeyConfig, Policy, ServiceConfig, Tolerance};
+use super::{ChainConfig, Channel, Config, Duties, KeyConfig, Policy, ServiceConfig, Tolerance};
 
 const GWEI: u128 = 1_000_000_000;
 /// A claim of this many vouchers is about 2M gas, far below any block limit.
@@ -91,6 +91,7 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
     let mut usage = top.section("usage", p);
     let usage_key = if usage.is_present() { read_key(&mut usage, p) } else { None };
     usage.finish(p);
+    let duties = read_duties(top.section("duties", p), usage_key.is_some(), p);
     let mut section = top.section("payout", p);
     let payout = section.optional("address", p);
     section.finish(p);
@@ -114,6 +115,7 @@ fn read_top(top: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Config> {
         payout,
         channels,
         services,
+        duties,
     })
 }
 
@@ -254,6 +256,25 @@ fn read_tolerance(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Tolerance {
     };
     s.finish(p);
     tolerance
+}
+
+fn read_duties(mut s: Section<'_, '_>, has_usage_key: bool, p: &mut Problems<'_>) -> Duties {
+    let duties = Duties {
+        sample_days: s.or("sample_days", true, p),
+        sample_day_grace: seconds(&mut s, "sample_day_grace_s", 3_600, p),
+        samples_account: s.optional("samples_account", p),
+        answer_challenges: s.or("answer_challenges", true, p),
+        bond: s.optional("bond", p),
+    };
+    if duties.bond.is_some() && !has_usage_key {
+        p.add(
+            s.span_of("bond"),
+            "`bond` has statements signed, and there is no [usage] key to sign with",
+            "name a usage key, or leave `bond` out",
+        );
+    }
+    s.finish(p);
+    duties
 }
 
 fn read_service(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Option<ServiceConfig> {

@@ -223,6 +223,13 @@ impl Value for u64 {
     }
 }
 
+impl Value for bool {
+    const FORM: &'static str = "true or false";
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        value.as_bool().ok_or_else(|| wrong_type(value, "true or false"))
+    }
+}
+
 impl Value for u32 {
     const FORM: &'static str = "a whole number below 2^32";
     fn read(value: &DeValue<'_>) -> Result<Self, String> {

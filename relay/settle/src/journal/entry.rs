@@ -5,9 +5,12 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use weir_usage::bond::{BondDomain, EpochStatement, Signed};
 use weir_usage::{
-    Address, ChannelId, CoSigned, Digest, Frame, SignedSample, UsageRecord, VoucherOffer,
+    Address, ChannelId, CoSigned, Digest, Frame, SignedSample, SlaId, UsageRecord, VoucherOffer,
 };
+
+use crate::audit::Sibling;
 
 /// One entry: what happened, and when it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +41,17 @@ pub enum Item {
     Sample(Box<CoSigned>),
     /// A measurer's statement that was imported.
     Statement(Box<SignedSample>),
+    /// The usage key signed for an epoch.
+    Vouched(Vouched),
+}
+
+/// A signed statement about an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouched {
+    /// Chain and contract that it is good for.
+    pub domain: BondDomain,
+    /// The statement.
+    pub said: Signed<EpochStatement>,
 }
 
 /// The price a lane was first billed at.
@@ -78,6 +92,42 @@ pub enum Action {
         root: Digest,
         /// Sum of all leaves.
         total: u128,
+    },
+    /// `UsageAnchor.anchor` for a day of an agreement's samples.
+    AnchorDay {
+        /// The agreement.
+        sla: SlaId,
+        /// Days since 1970, UTC.
+        day: u64,
+        /// The number it is anchored under.
+        epoch: u64,
+        /// Merkle-sum root over the hours.
+        #[serde(with = "text")]
+        root: Digest,
+        /// Bytes that the samples tell of.
+        total: u128,
+    },
+    /// `UsageAnchor.answerLeaf`, whole, so that it can be rebuilt from the journal alone.
+    Answer {
+        /// Number of the challenge.
+        challenge: u64,
+        /// Which anchor it is about.
+        epoch: u64,
+        /// The leaf that was picked.
+        #[serde(with = "text")]
+        hash: Digest,
+        /// Its sum.
+        sum: u128,
+        /// Leaves of the tree.
+        leaves: u64,
+        /// From the leaf upwards.
+        siblings: Vec<Sibling>,
+    },
+    /// `UsageAnchor.payFees`: fetch what challengers paid for answers.
+    Fees {
+        /// Whose.
+        #[serde(with = "text")]
+        account: Address,
     },
 }
 
@@ -189,7 +239,7 @@ pub struct ClaimedRow {
     pub skipped: String,
 }
 
-/// A usage root and its leaves, so that any one of them can be opened later.
+/// A root and its leaves, so that any one of them can be opened later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnchorLeaves {
     /// The accounting period.
@@ -201,20 +251,32 @@ pub struct AnchorLeaves {
     pub total: u128,
     /// In the order of the tree.
     pub leaves: Vec<AnchorLeaf>,
+    /// Which day of samples it is over; `None` for the usage of all lanes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<SampleDay>,
 }
 
-/// One lane in a usage root.
+/// A day of an agreement's samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleDay {
+    /// The agreement.
+    pub sla: SlaId,
+    /// Days since 1970, UTC.
+    pub day: u64,
+}
+
+/// One lane in a usage root, or one hour in a day's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnchorLeaf {
     /// The channel.
     #[serde(with = "text")]
     pub channel: ChannelId,
-    /// The lane.
+    /// The lane; of a day, the hour since 1970.
     pub lane: u32,
-    /// The usage head of the voucher.
+    /// The usage head of the voucher; of a day, the hash of the hour.
     #[serde(with = "text")]
     pub hash: Digest,
-    /// The cumulative amount of the voucher.
+    /// The cumulative amount of the voucher; of a day, the hour's bytes.
     pub sum: u128,
 }
 
@@ -275,6 +337,7 @@ const KIND_ANCHOR: u8 = 5;
 const KIND_NOTE: u8 = 6;
 const KIND_SAMPLE: u8 = 7;
 const KIND_STATEMENT: u8 = 8;
+const KIND_VOUCHED: u8 = 9;
 /// Kind, time and length.
 const HEAD_LEN: usize = 1 + 8 + 4;
 /// Length prefix, version and kind of a socket frame.
@@ -299,6 +362,7 @@ impl Entry {
             Item::Note(value) => (KIND_NOTE, json(value)),
             Item::Sample(sample) => (KIND_SAMPLE, sample.encode()),
             Item::Statement(statement) => (KIND_STATEMENT, statement.encode()),
+            Item::Vouched(value) => (KIND_VOUCHED, json(value)),
         };
         out.push(kind);
         out.extend_from_slice(&self.at_ms.to_be_bytes());
@@ -328,6 +392,7 @@ impl Entry {
             KIND_NOTE => Item::Note(parse(body)?),
             KIND_SAMPLE => Item::Sample(Box::new(CoSigned::decode(body)?)),
             KIND_STATEMENT => Item::Statement(Box::new(SignedSample::decode(body)?)),
+            KIND_VOUCHED => Item::Vouched(parse(body)?),
             _ => return Err(EntryError::Kind(kind)),
         };
         *input = rest;

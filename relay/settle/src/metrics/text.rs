@@ -144,8 +144,8 @@ fn chain(out: &mut Text, chain: &ChainView) {
     let refused = chain.open.iter().filter(|i| i.refused.is_some()).count();
     out.one("weir_settle_outbox_refused", refused);
     out.head("weir_settle_waiting");
-    for kind in ["claim", "settle", "anchor"] {
-        for reason in ["expensive", "uneconomic"] {
+    for kind in ["claim", "settle", "anchor", "day", "answer", "fees"] {
+        for reason in ["expensive", "uneconomic", "wallet"] {
             let same = |w: &&crate::chain::Waiting| (w.kind, w.reason) == (kind, reason);
             let count = chain.waiting.iter().filter(same).count();
             let labels = format!("kind=\"{kind}\",reason=\"{reason}\"");
@@ -157,9 +157,29 @@ fn chain(out: &mut Text, chain: &ChainView) {
         let labels = format!("channel=\"{}\"", leaving.channel);
         out.value("weir_settle_withdrawal_seconds_left", &labels, leaving.seconds_left);
     }
+    duties(out, chain);
     out.some("weir_settle_wallet_wei", chain.wallet_wei);
     out.some("weir_settle_wallet_days_left", chain.wallet_days_left);
     out.one("weir_settle_wallet_low", u8::from(chain.wallet_low));
+}
+
+fn duties(out: &mut Text, chain: &ChainView) {
+    let challenges = &chain.challenges;
+    let ended = challenges.answered.saturating_add(challenges.unanswered);
+    out.head("weir_settle_challenges");
+    for (state, count) in [
+        ("open", challenges.opened.saturating_sub(ended)),
+        ("lost", challenges.lost),
+        ("answered", challenges.answered),
+        ("unanswered", challenges.unanswered),
+    ] {
+        out.value("weir_settle_challenges", &format!("state=\"{state}\""), count);
+    }
+    let soonest = challenges.open.first().map(|one| one.seconds_left);
+    out.some("weir_settle_challenge_seconds_left", soonest);
+    out.one("weir_settle_challenge_fees_wei", &challenges.owed_wei);
+    out.one("weir_settle_sample_days_pending", chain.days_pending);
+    out.some("weir_settle_statement_epoch", chain.vouched);
 }
 
 struct Text(String);

@@ -55,7 +55,8 @@ pub fn load(config: &Config) -> Result<Desk, Error> {
         }
         let channel = agreement.terms.channel;
         let (sla, signed) = (agreement.id(), BTreeMap::new());
-        if services.insert(channel, Service { agreement, sla, client, wallet, signed }).is_some() {
+        let service = Service { agreement, sla, client, wallet, signed, closed: None };
+        if services.insert(channel, service).is_some() {
             return Err(bad(format!("channel {channel} has another agreement already")));
         }
     }

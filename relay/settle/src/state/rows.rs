@@ -190,6 +190,6 @@ pub fn changed(entry: &Entry, book: &Book, mut change: impl FnMut(Key)) {
         Item::Outbox(step) => change(Key::Intent(step.intent)),
         // Roots are only added, which the keeper sees by their number; neither book nor outbox is
         // about samples.
-        Item::Anchor(_) | Item::Sample(_) | Item::Statement(_) => {}
+        Item::Anchor(_) | Item::Sample(_) | Item::Statement(_) | Item::Vouched(_) => {}
     }
 }

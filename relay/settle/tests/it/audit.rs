@@ -39,7 +39,7 @@ fn leaves(epoch: u64, count: u8) -> AnchorLeaves {
         .collect();
     let tree: Vec<Leaf> = leaves.iter().map(|l| Leaf { hash: l.hash, sum: l.sum }).collect();
     let Anchor { root, total, .. } = merkle::anchor(epoch, &tree).unwrap();
-    AnchorLeaves { epoch, root, total, leaves }
+    AnchorLeaves { epoch, root, total, leaves, day: None }
 }
 
 fn anchor(of: &AnchorLeaves) -> Anchor {

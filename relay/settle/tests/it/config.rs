@@ -86,6 +86,15 @@ fn news_that_come_too_late_for_a_killed_relay_are_refused_with_the_reason() {
 }
 
 #[test]
+fn statements_without_a_key_to_sign_them_are_refused_where_they_are_asked_for() {
+    let bond = "[duties]\nbond = \"0x5FbDB2315678afecb367f032d93F642f64180aa3\"\n";
+    let found = problems(&format!("{}\n{bond}", valid()));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].message.contains("there is no [usage] key"), "{found:#?}");
+    assert!(parse(&format!("{}\n[usage]\nkey = \"/k\"\n{bond}", valid())).is_ok());
+}
+
+#[test]
 fn an_api_key_in_an_endpoint_is_in_no_message_and_no_debug_output() {
     let with = |url: &str| config_text(domain(), &terms(), "", url);
     let found = problems(&with("wss://node.example/v3/SECRET"));

@@ -6,6 +6,7 @@ mod book;
 mod chain;
 mod common;
 mod config;
+mod duties;
 mod evidence;
 mod failures;
 mod hostile;

@@ -85,6 +85,7 @@ impl Lab {
                 root: Digest([self.rng.below(256) as u8; 32]),
                 total: 5,
                 leaves: Vec::new(),
+                day: None,
             }),
             4 => {
                 let tunnel = format!("{:032x}", self.rng.below(9));

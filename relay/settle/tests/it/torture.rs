@@ -3,7 +3,7 @@
 use weir_torture::torture;
 
 /// More are made by `cargo xtask settle-torture`.
-const RUNS: u64 = 240;
+const RUNS: u64 = 320;
 
 #[test]
 fn whatever_dies_the_exit_loses_no_more_than_the_window_and_bills_nothing_twice() {

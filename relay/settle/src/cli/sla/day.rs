@@ -9,11 +9,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 use weir_settle::chain::challenge::Challenges;
+use weir_settle::chain::days::DAYS_BACK;
 use weir_settle::keys::Secret;
 use weir_settle::storage::ReadOnly;
-use weir_settle::{now_ms, service};
+use weir_settle::{Error, audit, now_ms, service};
 use weir_sla::calendar::{self, DAY_S};
 use weir_sla::{Record, daily};
+use weir_usage::merkle::Anchor;
 use weir_usage::{Address, SlaId};
 
 use super::files::Files;
@@ -21,7 +23,7 @@ use crate::cli::lab::{connect, endpoint};
 use crate::cli::{Chain, load};
 
 /// So long after its interval an exit takes a sample.
-const STALE_S: u64 = 15 * 60;
+const STALE_S: u64 = service::STALE_MS / 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct Day {
@@ -67,6 +69,7 @@ impl Day {
         let (mut transaction, mut anchored) = (None, None);
         if let Some(key) = &self.key_file {
             must_be_over(&record, day)?;
+            self.must_be_left_to_it(day, &anchor)?;
             let (rpc, contract) = at()?;
             let password_file = self.password_file.clone();
             let (rpc, wallet) =
@@ -90,6 +93,32 @@ impl Day {
         });
         println!("{}", serde_json::to_string_pretty(&out)?);
         Ok(ExitCode::from(u8::from(anchored == Some(false))))
+    }
+
+    /// Whatever the sidecar has anchored or will anchor by itself isn't anchored here: one day, one
+    /// root.
+    fn must_be_left_to_it(&self, day: u64, anchor: &Anchor) -> Result<()> {
+        let Some(file) = &self.config else { return Ok(()) };
+        let config = load(file)?;
+        let today = now_ms() / 1000 / DAY_S;
+        if config.duties.sample_days
+            && config.chain.anchor.is_some()
+            && day.saturating_add(DAYS_BACK) >= today
+        {
+            bail!(
+                "the sidecar anchors the days of the last {DAYS_BACK} by itself, with its own key: \
+                 leave this one to it, or switch that off with sample_days in [duties]"
+            );
+        }
+        match audit::find(&ReadOnly::open(&config.journal)?, anchor.epoch) {
+            Ok((_, held)) => bail!(
+                "the sidecar has decided on root {} for that day, with its own key; `status` says \
+                 whether it is anchored",
+                held.root
+            ),
+            Err(Error::Audit(_)) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// The record, and where it is anchored as far as that is said.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::{Address, B256, Bytes, LogData, U256, keccak256};
 use alloy::sol_types::{SolCall, SolEvent};
+use weir_settle::chain::challenge::IChallenges;
 use weir_settle::chain::contracts::{IExitEscrow, IUsageAnchor};
 use weir_usage::{ChannelId, Digest, Domain, Signature, SignedVoucher, Voucher};
 
@@ -208,6 +209,14 @@ impl World {
                 let call = IUsageAnchor::commitmentsCall::abi_decode(input).ok()?;
                 let held = self.commitments.get(&(call.exit, call.epoch)).copied();
                 IUsageAnchor::commitmentsCall::abi_encode_returns(&held.unwrap_or_default())
+            }
+            // Nobody challenges here.
+            IChallenges::recordsCall::SELECTOR => {
+                IChallenges::recordsCall::abi_encode_returns(&IChallenges::recordsReturn {
+                    challenged: 0,
+                    answered: 0,
+                    unanswered: 0,
+                })
             }
             _ => return None,
         };
