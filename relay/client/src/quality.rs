@@ -94,6 +94,7 @@ impl Watcher {
                 if let Some((number, mut gauge, true)) = current.take()
                     && number + 1 == interval
                     && whole
+                    && watcher.agreement.terms.all_intervals().is_ok_and(|all| number < all)
                 {
                     // This look ends the one interval and begins the next.
                     gauge.look(now_ms(), bytes, &paths);

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args as Group, Parser, Subcommand};
 use weir_settle::Error;
-use weir_settle::config::{self, Config};
+use weir_settle::config::{self, Config, Endpoint};
 use weir_settle::keys::Secret;
 use weir_usage::{Address, ChannelId, Digest};
 
@@ -174,9 +174,6 @@ struct Deploy {
     /// exit with 1 if one is something else. Needs no key.
     #[arg(long, num_args = 1.., value_name = "ADDRESS")]
     verify: Vec<Address>,
-    /// Send nothing: say what would be deployed where, and what it would cost.
-    #[arg(long)]
-    dry_run: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -224,15 +221,18 @@ struct ConfigFile {
 
 #[derive(Debug, Group)]
 struct Chain {
-    /// JSON-RPC endpoint.
+    /// JSON-RPC endpoint, or where its URL is: /path of a file, or credential:NAME.
     #[arg(long)]
-    rpc: String,
+    rpc: Endpoint,
     /// File with the key that signs and pays for gas, or credential:NAME.
     #[arg(long)]
     key_file: Option<Secret>,
     /// File with the keystore's password, or credential:NAME.
     #[arg(long)]
     password_file: Option<Secret>,
+    /// Send nothing: say which transaction would be next, and what it would cost.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! The configuration file: parsed once into values that need no further checks.
 
+mod endpoint;
 mod load;
 mod reader;
 
@@ -8,9 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::chain::rpc::without_credentials;
 use crate::keys::Secret;
 
+pub use endpoint::Endpoint;
 pub use load::parse;
 pub use reader::Problem;
 use weir_usage::{Address, ChannelId, ChannelTerms, Domain, ExitId, Price};
@@ -70,7 +71,7 @@ pub struct Duties {
 #[derive(Clone, PartialEq)]
 pub struct ChainConfig {
     /// JSON-RPC over HTTP(S); at least one. Several check each other.
-    pub rpc: Vec<String>,
+    pub rpc: Vec<Endpoint>,
     /// How many of them must say the same before it is believed.
     pub quorum: usize,
     /// Chain and escrow: the EIP-712 domain of vouchers.
@@ -101,9 +102,8 @@ pub struct ChainConfig {
 
 impl fmt::Debug for ChainConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rpc: Vec<String> = self.rpc.iter().map(|url| without_credentials(url)).collect();
         f.debug_struct("ChainConfig")
-            .field("rpc", &rpc)
+            .field("rpc", &self.rpc)
             .field("quorum", &self.quorum)
             .field("domain", &self.domain)
             .field("anchor", &self.anchor)

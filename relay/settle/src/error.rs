@@ -66,6 +66,24 @@ pub enum Error {
         /// What doesn't fit.
         detail: String,
     },
+    /// Not an error: a dry run came to the first transaction that would be sent.
+    #[error(
+        "dry run: next would be {action}, a transaction to {to} with {value_wei} wei and about \
+         {gas} gas, {cost_wei} wei at the price of now. Nothing was signed or sent; what would \
+         follow it shows when it is mined"
+    )]
+    DryRun {
+        /// What it is for.
+        action: String,
+        /// The contract.
+        to: String,
+        /// Wei that it would bring.
+        value_wei: String,
+        /// Gas by the node's estimate.
+        gas: u64,
+        /// Its price, in wei.
+        cost_wei: u128,
+    },
     /// The configuration isn't one. Operator.
     #[error("{}", list(path, problems))]
     Config {
@@ -220,6 +238,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         let denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
         match self {
+            Self::DryRun { .. } => 0,
             Self::NoConfig { source, .. } if denied(source) => 77,
             Self::Config { .. }
             | Self::NoConfig { .. }

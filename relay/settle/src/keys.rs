@@ -67,7 +67,17 @@ impl Keys {
 
 /// Signs transactions. `Debug` shows the address only.
 #[derive(Clone)]
-pub struct Wallet(PrivateKeySigner);
+pub struct Wallet {
+    key: PrivateKeySigner,
+    /// Only asks what would be sent.
+    dry: bool,
+}
+
+impl From<PrivateKeySigner> for Wallet {
+    fn from(key: PrivateKeySigner) -> Self {
+        Self { key, dry: false }
+    }
+}
 
 /// A signed transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,24 +115,35 @@ impl Wallet {
                 &path,
                 password.trim_end_matches(['\r', '\n']),
             )
-            .map(Self)
+            .map(Self::from)
             .map_err(|e| fail(format!("the keystore can't be opened: {e}")));
         }
         let bytes = decode_key(text.trim())
             .ok_or_else(|| fail("expected 64 hexadecimal digits or a keystore v3 file".into()))?;
         PrivateKeySigner::from_bytes(&bytes)
-            .map(Self)
+            .map(Self::from)
             .map_err(|_| fail("the number is not a secp256k1 private key".into()))
     }
 
     /// The same key for messages that are no transactions.
     fn signing_key(&self) -> Result<SigningKey, Error> {
-        Ok(SigningKey::from_bytes(&self.0.to_bytes().0)?)
+        Ok(SigningKey::from_bytes(&self.key.to_bytes().0)?)
+    }
+
+    /// The same key for a dry run: with it `chain::once` stops before the first transaction.
+    #[must_use]
+    pub fn for_dry_run(self) -> Self {
+        Self { dry: true, ..self }
+    }
+
+    /// Whether nothing may be sent.
+    pub fn is_dry(&self) -> bool {
+        self.dry
     }
 
     /// Who signs.
     pub fn address(&self) -> Address {
-        self.0.address()
+        self.key.address()
     }
 
     /// Signs a digest (EIP-712), as a payer or operator signs an agreement.
@@ -132,7 +153,7 @@ impl Wallet {
     pub fn sign_digest(&self, digest: &Digest) -> Result<Signature, Error> {
         let fail = |reason| Error::Transaction { action: "signing".into(), reason };
         let signature =
-            self.0.sign_hash_sync(&B256::from(digest.0)).map_err(|e| fail(e.to_string()))?;
+            self.key.sign_hash_sync(&B256::from(digest.0)).map_err(|e| fail(e.to_string()))?;
         // alloy's form is r, s, v = 27 or 28, with a low s.
         Ok(Signature(signature.as_bytes()))
     }
@@ -143,7 +164,7 @@ impl Wallet {
     /// [`Error::Transaction`] if the signature can't be made.
     pub fn sign(&self, tx: TxEip1559) -> Result<SignedTx, Error> {
         let signature = self
-            .0
+            .key
             .sign_hash_sync(&tx.signature_hash())
             .map_err(|e| Error::Transaction { action: "signing".into(), reason: e.to_string() })?;
         let signed = tx.into_signed(signature);
@@ -153,7 +174,7 @@ impl Wallet {
 
 impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Wallet({})", self.0.address())
+        write!(f, "Wallet({})", self.key.address())
     }
 }
 

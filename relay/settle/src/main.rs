@@ -18,7 +18,10 @@ fn main() -> ExitCode {
                 eprintln!("weir-settle: {error:#}");
                 return ExitCode::FAILURE;
             };
-            eprintln!("weir-settle: {own}");
+            match own {
+                weir_settle::Error::DryRun { .. } => println!("{own}"),
+                _ => eprintln!("weir-settle: {own}"),
+            }
             let code = own.exit_code();
             ExitCode::from(code)
         }

@@ -214,6 +214,11 @@ fn lasts(
         let reason = format!("the interval ended {age_s} s ago; samples are taken for 900 s");
         return Err((SampleRefusal::Stale, reason));
     }
+    let all = terms.all_intervals().unwrap_or(0);
+    if sample.interval >= all {
+        let reason = format!("the agreement ended with interval {}", all.saturating_sub(1));
+        return Err((SampleRefusal::UnknownService, reason));
+    }
     Ok((begins_ms, ends_ms))
 }
 

@@ -55,9 +55,7 @@ impl Record {
     ) -> Result<Self, Error> {
         agreement.terms.check()?;
         maintenance.must_be_of(&agreement.terms)?;
-        let terms = &agreement.terms;
-        let ends = terms.period(terms.periods - 1)?.ends;
-        let count = (ends - terms.start) / u64::from(terms.interval_s);
+        let count = agreement.terms.all_intervals()?;
         Ok(Self { agreement, client, maintenance, count, intervals: BTreeMap::new() })
     }
 

@@ -52,7 +52,8 @@ pub async fn idle(rpc: &Rpc, wallet: &Wallet, patience: Duration) -> Result<(), 
 /// Sends one transaction (`to` = `None` creates a contract) and waits until it is mined.
 ///
 /// # Errors
-/// [`Error::Transaction`] if it would revert, reverts, is refused, or isn't mined in `patience`.
+/// [`Error::Transaction`] if it would revert, reverts, is refused, or isn't mined in `patience`;
+/// [`Error::DryRun`] in place of sending, if the wallet is for that.
 pub async fn send(
     rpc: &Rpc,
     wallet: &Wallet,
@@ -93,6 +94,15 @@ pub async fn pay(
             rpc.shown(),
             fees.now()
         )));
+    }
+    if wallet.is_dry() {
+        return Err(Error::DryRun {
+            action: action.into(),
+            to: to.map_or("a new contract".into(), |to| to.to_string()),
+            value_wei: value.to_string(),
+            gas,
+            cost_wei: fees.now().saturating_mul(gas.into()),
+        });
     }
     let fees = Fees { max_fee: fees.max_fee.min(MAX_FEE_WEI), tip: fees.tip };
     let tx = TxEip1559 {

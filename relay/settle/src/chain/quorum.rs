@@ -56,10 +56,23 @@ impl Quorum {
     /// Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Rpc`] for a URL that isn't one.
+    /// [`Error::Rpc`] for a URL that isn't one or is there twice; [`Error::Key`] or [`Error::Io`]
+    /// for one that can't be read.
     pub fn of(config: &ChainConfig) -> Result<Self, Error> {
+        let mut urls: Vec<String> = Vec::new();
+        for endpoint in &config.rpc {
+            let url = endpoint.url()?;
+            if urls.contains(&url) {
+                return Err(Error::Rpc {
+                    call: "connect",
+                    rpc: endpoint.to_string(),
+                    reason: "named twice: an endpoint can't check itself".into(),
+                });
+            }
+            urls.push(url);
+        }
         let connect = |url: &String| Rpc::new(url, config.connect_timeout, config.request_timeout);
-        let rpcs = config.rpc.iter().map(connect).collect::<Result<_, Error>>()?;
+        let rpcs = urls.iter().map(connect).collect::<Result<_, Error>>()?;
         Ok(Self::over(config, rpcs))
     }
 

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use weir_settle::audit::{self, Hidden, Own, Shown};
 use weir_settle::chain::challenge::Challenges;
+use weir_settle::config::Endpoint;
 use weir_settle::evidence::Statements;
 use weir_settle::keys::{Secret, random32};
 use weir_settle::storage::ReadOnly;
@@ -48,15 +49,18 @@ pub(crate) struct Challenge {
     /// The accounting period.
     #[arg(long)]
     epoch: u64,
-    /// JSON-RPC endpoint.
+    /// JSON-RPC endpoint, or where its URL is.
     #[arg(long, requires_all = ["key_file", "anchor", "exit"])]
-    rpc: Option<String>,
+    rpc: Option<Endpoint>,
     /// File with the key that pays the fee and the gas.
     #[arg(long, requires = "rpc")]
     key_file: Option<Secret>,
     /// File with the keystore's password.
     #[arg(long, requires = "rpc")]
     password_file: Option<Secret>,
+    /// Send nothing: say what it would cost.
+    #[arg(long, requires = "rpc")]
+    dry_run: bool,
     /// The UsageAnchor contract.
     #[arg(long, requires = "rpc")]
     anchor: Option<Address>,
@@ -90,6 +94,9 @@ pub(crate) struct Prove {
     /// File with the keystore's password.
     #[arg(long)]
     password_file: Option<Secret>,
+    /// Send nothing: say what the answer on chain would cost.
+    #[arg(long, requires = "challenge")]
+    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -118,9 +125,9 @@ pub(crate) struct Verify {
     /// The anchored total, in token units.
     #[arg(long)]
     total: Option<u128>,
-    /// JSON-RPC endpoint, to look whether root and total are anchored.
+    /// JSON-RPC endpoint or where its URL is, to look whether root and total are anchored.
     #[arg(long, requires_all = ["anchor", "exit"])]
-    rpc: Option<String>,
+    rpc: Option<Endpoint>,
     /// The UsageAnchor contract.
     #[arg(long)]
     anchor: Option<Address>,
@@ -163,12 +170,12 @@ pub(super) async fn run(command: Audit) -> Result<ExitCode> {
 }
 
 async fn challenge(command: Challenge) -> Result<ExitCode> {
-    let Challenge { epoch, rpc, key_file, password_file, anchor, exit } = command;
+    let Challenge { epoch, rpc, key_file, password_file, dry_run, anchor, exit } = command;
     let (Some(rpc), Some(key_file), Some(anchor), Some(exit)) = (rpc, key_file, anchor, exit)
     else {
         return print(&json!({ "epoch": epoch, "seed": Digest(random32()?) }));
     };
-    let (rpc, wallet) = connect(&Chain { rpc, key_file: Some(key_file), password_file })?;
+    let (rpc, wallet) = connect(&Chain { rpc, key_file: Some(key_file), password_file, dry_run })?;
     let challenges = Challenges::at(rpc, anchor);
     let id = challenges.open(&wallet, exit, epoch).await?;
     print(&serde_json::to_value(challenges.challenge(id).await?)?)
@@ -189,8 +196,9 @@ async fn prove(command: &Prove) -> Result<ExitCode> {
     };
     let contract = config.chain.anchor.context("the configuration names no UsageAnchor")?;
     let (chain, password_file) = (&config.chain, command.password_file.clone());
-    let url = chain.rpc.first().context("the configuration names no RPC endpoint")?.clone();
-    let at = Chain { rpc: url, key_file: Some(key.clone()), password_file };
+    let rpc = chain.rpc.first().context("the configuration names no RPC endpoint")?.clone();
+    let dry_run = command.dry_run;
+    let at = Chain { rpc, key_file: Some(key.clone()), password_file, dry_run };
     let (rpc, wallet) = connect(&at)?;
     let challenges = Challenges::at(rpc, contract);
     let challenge = challenges.challenge(id).await?;
@@ -235,11 +243,11 @@ async fn verify(command: &Verify) -> Result<ExitCode> {
 
 /// `None` if nobody asked the chain.
 async fn is_anchored(command: &Verify, anchor: &Anchor) -> Result<Option<bool>> {
-    let (Some(url), Some(contract), Some(exit)) = (&command.rpc, command.anchor, command.exit)
+    let (Some(rpc), Some(contract), Some(exit)) = (&command.rpc, command.anchor, command.exit)
     else {
         return Ok(None);
     };
-    Ok(Some(Challenges::at(endpoint(url)?, contract).is_anchored(exit, anchor).await?))
+    Ok(Some(Challenges::at(endpoint(rpc)?, contract).is_anchored(exit, anchor).await?))
 }
 
 fn commit(command: &Commit) -> Result<ExitCode> {

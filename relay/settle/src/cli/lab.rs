@@ -9,7 +9,7 @@ use serde_json::json;
 use weir_settle::chain::contracts;
 use weir_settle::chain::deploy::{self, Contract};
 use weir_settle::chain::rpc::{self, Rpc};
-use weir_settle::config::KeyConfig;
+use weir_settle::config::{Endpoint, KeyConfig};
 use weir_settle::keys::{Wallet, random32};
 use weir_usage::{Address, ChannelTerms, Domain};
 
@@ -25,7 +25,7 @@ pub(super) async fn deploy(args: &Deploy) -> Result<ExitCode> {
     let (rpc, wallet) = connect(&args.chain)?;
     let mut contracts = vec![Contract::ExitEscrow, Contract::UsageAnchor, Contract::OperatorBond];
     contracts.extend(args.test_token.then_some(Contract::TestToken));
-    if args.dry_run {
+    if args.chain.dry_run {
         return dry_deploy(&rpc, &wallet, &contracts).await;
     }
     let chain_id = rpc.chain_id().await?;
@@ -126,9 +126,17 @@ pub(super) async fn open(open: &Open) -> Result<ExitCode> {
 pub(super) fn connect(chain: &Chain) -> Result<(Rpc, Wallet)> {
     let key = chain.key_file.clone().context("--key-file is missing: whose key signs this?")?;
     let key = KeyConfig { key, password: chain.password_file.clone() };
-    Ok((endpoint(&chain.rpc)?, Wallet::open(&key)?))
+    let wallet = Wallet::open(&key)?;
+    let wallet = if chain.dry_run { wallet.for_dry_run() } else { wallet };
+    Ok((endpoint(&chain.rpc)?, wallet))
 }
 
-pub(super) fn endpoint(url: &str) -> Result<Rpc> {
-    Ok(Rpc::new(url, CONNECT_TIMEOUT, REQUEST_TIMEOUT)?)
+pub(super) fn endpoint(at: &Endpoint) -> Result<Rpc> {
+    if at.shows_credentials() {
+        eprintln!(
+            "weir-settle: the URL of {at} seems to hold an API key, and every user of this host \
+             can see it: put it into a file of mode 0600 and give --rpc the file's /path"
+        );
+    }
+    Ok(Rpc::new(&at.url()?, CONNECT_TIMEOUT, REQUEST_TIMEOUT)?)
 }

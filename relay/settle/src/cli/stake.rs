@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use weir_settle::chain::bond::{Bond, Done};
+use weir_settle::config::Endpoint;
 use weir_settle::keys::Wallet;
 use weir_usage::bond::StakeTerms;
 use weir_usage::{Address, Digest, StakeId};
@@ -33,9 +34,9 @@ pub(crate) enum Stake {
     },
     /// Show a stake.
     Show {
-        /// JSON-RPC endpoint.
+        /// JSON-RPC endpoint, or where its URL is.
         #[arg(long)]
-        rpc: String,
+        rpc: Endpoint,
         /// The OperatorBond contract.
         #[arg(long)]
         bond: Address,

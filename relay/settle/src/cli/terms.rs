@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 use weir_settle::agreement;
 use weir_settle::chain::bond::{Bond, Done};
-use weir_settle::config::KeyConfig;
+use weir_settle::config::{Endpoint, KeyConfig};
 use weir_settle::keys::{Secret, Wallet};
 use weir_usage::Address;
 use weir_usage::bond::{Agreement, BondDomain};
@@ -48,9 +48,9 @@ pub(crate) enum Terms {
     Show {
         /// The agreement.
         file: PathBuf,
-        /// JSON-RPC endpoint.
+        /// JSON-RPC endpoint, or where its URL is.
         #[arg(long)]
-        rpc: Option<String>,
+        rpc: Option<Endpoint>,
     },
     /// Open an agreement that both sides have signed; the key's account brings the bond. Safe to
     /// repeat.

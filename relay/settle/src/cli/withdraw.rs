@@ -8,7 +8,7 @@ use clap::Args;
 use weir_settle::chain::contracts::address;
 use weir_settle::chain::payer::{self, Withdrawal};
 use weir_settle::chain::preview::{Preview, preview};
-use weir_settle::config::{Config, KeyConfig};
+use weir_settle::config::{Config, Endpoint, KeyConfig};
 use weir_settle::keys::{Keys, Secret, Wallet};
 use weir_settle::storage::Snapshot;
 use weir_usage::{Address, ChannelId};
@@ -23,9 +23,9 @@ pub(crate) struct Withdraw {
     /// As a payer: the channel to leave.
     #[arg(long, conflicts_with = "config", requires_all = ["rpc", "key_file", "escrow"])]
     channel: Option<ChannelId>,
-    /// JSON-RPC endpoint.
+    /// JSON-RPC endpoint, or where its URL is.
     #[arg(long)]
-    rpc: Option<String>,
+    rpc: Option<Endpoint>,
     /// File with the payer's key, or credential:NAME.
     #[arg(long)]
     key_file: Option<Secret>,
@@ -61,7 +61,7 @@ async fn leave(args: &Withdraw) -> Result<ExitCode> {
     let (channel, escrow) = (args.channel.context(missing)?, args.escrow.context(missing)?);
     let key = args.key_file.clone().context(missing)?;
     let wallet = Wallet::open(&KeyConfig { key, password: args.password_file.clone() })?;
-    let rpc = lab::endpoint(args.rpc.as_deref().context(missing)?)?;
+    let rpc = lab::endpoint(args.rpc.as_ref().context(missing)?)?;
     let outcome = payer::withdraw(&rpc, &wallet, address(escrow), channel, args.dry_run).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);

@@ -8,7 +8,9 @@ use toml::de::DeTable;
 use weir_usage::{Address, ChannelTerms, Domain, NEWS_WITHIN, Price};
 
 use super::reader::{OneOrMore, Problem, Problems, Section};
-use super::{ChainConfig, Channel, Config, Duties, KeyConfig, Policy, ServiceConfig, Tolerance};
+use super::{
+    ChainConfig, Channel, Config, Duties, Endpoint, KeyConfig, Policy, ServiceConfig, Tolerance,
+};
 
 const GWEI: u128 = 1_000_000_000;
 /// A claim of this many vouchers is about 2M gas, far below any block limit.
@@ -192,23 +194,26 @@ fn read_key(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<KeyConfig> 
     Some(KeyConfig { key: key?, password: password.or(old_password) })
 }
 
-fn read_rpc(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Vec<String>> {
+fn read_rpc(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Option<Vec<Endpoint>> {
     let OneOrMore(rpc) = s.required("rpc", p)?;
     if rpc.is_empty() || rpc.len() > RPC_MAX {
         p.add(s.span_of("rpc"), format!("`rpc` names {} endpoints", rpc.len()), "1 to 8");
     }
-    for (index, url) in rpc.iter().enumerate() {
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            // Not the URL itself: it may hold an API key, and this goes to the log.
-            let message = format!("`rpc` number {} is no HTTP URL", index + 1);
-            p.add(s.span_of("rpc"), message, "http:// or https://");
+    let mut endpoints = Vec::new();
+    for (index, text) in rpc.iter().enumerate() {
+        match text.parse() {
+            Ok(endpoint) => endpoints.push(endpoint),
+            Err(what) => {
+                let message = format!("`rpc` number {}: {what}", index + 1);
+                p.add(s.span_of("rpc"), message, "such as \"https://node.example\"");
+            }
         }
-        if rpc[..index].contains(url) {
+        if rpc[..index].contains(text) {
             let hint = "an endpoint can't check itself";
             p.add(s.span_of("rpc"), "`rpc` names an endpoint twice", hint);
         }
     }
-    Some(rpc)
+    Some(endpoints)
 }
 
 fn read_quorum(s: &mut Section<'_, '_>, endpoints: usize, p: &mut Problems<'_>) -> usize {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
-/// No key file is near this size; what is larger is the wrong file.
+/// No key or URL is near this size; what is larger is the wrong file.
 const FILE_LEN_MAX: u64 = 64 * 1024;
 /// Set by systemd for a service with `LoadCredential=` or `LoadCredentialEncrypted=`.
 const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -84,8 +84,8 @@ impl Secret {
 /// Reads a file that nobody but its owner and group may read, and nobody but its owner may write.
 fn read(path: &Path) -> Result<String, Error> {
     let fail = |reason: String| Error::Key { path: path.to_owned(), reason };
-    let mut file = File::open(path).map_err(Error::io("open the key file", path))?;
-    let metadata = file.metadata().map_err(Error::io("look at the key file", path))?;
+    let mut file = File::open(path).map_err(Error::io("open the secret's file", path))?;
+    let metadata = file.metadata().map_err(Error::io("look at the secret's file", path))?;
     if !metadata.is_file() {
         return Err(fail("not a regular file".into()));
     }
@@ -97,7 +97,7 @@ fn read(path: &Path) -> Result<String, Error> {
         )));
     }
     if metadata.len() > FILE_LEN_MAX {
-        return Err(fail(format!("{} bytes are too many for a key", metadata.len())));
+        return Err(fail(format!("{} bytes are too many for a secret", metadata.len())));
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(|_| fail("not a text file".into()))?;

@@ -75,8 +75,16 @@ async fn a_stake_is_opened_raised_unbonded_and_released() {
     let unknown = bond.unbond(operator, id, 0).await.unwrap_err().to_string();
     assert!(unknown.contains(&id.to_string()), "{unknown}");
 
+    let dry = operator.clone().for_dry_run();
+    let next = bond.open_stake(&dry, &terms, 1000, true).await.unwrap_err();
+    assert_eq!(next.exit_code(), 0);
+    assert!(next.to_string().starts_with("dry run: next would be mint"), "{next}");
+    assert!(bond.stake(id).await.unwrap().is_none(), "nothing was sent");
+
     let opened = bond.open_stake(operator, &terms, 1000, true).await.unwrap();
     assert_eq!(opened.transactions.len(), 3, "mint, approve, stake");
+    let done = bond.open_stake(&dry, &terms, 1000, true).await.unwrap();
+    assert_eq!(done, Done::default(), "nothing is left to do");
     assert_eq!(bond.open_stake(operator, &terms, 1000, true).await.unwrap(), Done::default());
     // Anybody may add; what somebody allowed before isn't in the way.
     let call = IERC20::approveCall { spender: address(bond.domain().bond), amount: U256::ONE };
@@ -296,6 +304,13 @@ async fn the_commands_make_sign_and_open_an_agreement() {
     let stranger = anvil.key_file("stranger.key", &"07".repeat(32)).display().to_string();
     let said = weir_settle(&["terms", "sign", &file, "--key-file", &stranger]).unwrap_err();
     assert!(said.contains("signed by"), "{said}");
+    let dry = Command::new(env!("CARGO_BIN_EXE_weir-settle"))
+        .args(["terms", "open", &file, "--rpc", &anvil.url(), "--key-file", &operator])
+        .args(["--mint", "--dry-run"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&dry.stdout);
+    assert!(dry.status.success() && said.contains("Nothing was signed or sent"), "{dry:?}");
     let opened = open().unwrap();
     assert_eq!(opened["agreement"]["state"], "open");
     assert_eq!(opened["agreement"]["balance"], "3000000");

@@ -345,7 +345,7 @@ async fn a_node_that_hangs_stops_only_the_chain() {
     let terms = anvil.open(&contracts, 1, 1_000_000).await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = anvil.config(&contracts, &terms, "request_timeout_s = 1");
-    config.chain.rpc = vec![format!("http://{}", silent.local_addr().unwrap())];
+    config.chain.rpc = vec![format!("http://{}", silent.local_addr().unwrap()).parse().unwrap()];
     let running = start(&anvil, &config, FileStorage::open(&config.journal).unwrap()).await;
     drop(use_and_pay(&config, 1, terms.id(&contracts.domain), 1000).await);
     let error = eventually("the chain is reported", LONG, async || {

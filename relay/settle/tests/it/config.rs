@@ -66,7 +66,7 @@ claim_batch_max = 100000
     assert!(about(4).message.contains("0777"));
     assert!(about(6).message.contains("loopback"));
     assert!(found.iter().any(|p| p.message.contains("`key` is missing in [chain]")));
-    assert!(about(8).message.contains("`rpc` number 1 is no HTTP URL"));
+    assert!(about(8).message.contains("`rpc` number 1: no http:// or https:// URL"));
     assert!(about(9).message.contains("chain_id"));
     assert_eq!(about(11).hint, "did you mean `confirmations`?");
     assert!(about(13).message.contains("claim_batch_max"));
@@ -98,7 +98,7 @@ fn statements_without_a_key_to_sign_them_are_refused_where_they_are_asked_for() 
 fn an_api_key_in_an_endpoint_is_in_no_message_and_no_debug_output() {
     let with = |url: &str| config_text(domain(), &terms(), "", url);
     let found = problems(&with("wss://node.example/v3/SECRET"));
-    assert!(found.iter().any(|p| p.message.contains("no HTTP URL")), "{found:#?}");
+    assert!(found.iter().any(|p| p.message.contains("no http:// or https:// URL")), "{found:#?}");
     assert!(!format!("{found:?}").contains("SECRET"), "{found:#?}");
     let config = parse(&with("https://user:SECRET@node.example/v3/SECRET?key=SECRET")).unwrap();
     let shown = format!("{config:?}");

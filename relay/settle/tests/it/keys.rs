@@ -48,6 +48,42 @@ fn check(file: &Path, credentials: Option<&Path>) -> Output {
     command.output().unwrap()
 }
 
+/// A provider's URL with its API key is read from a file, works, and is shown nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_in_a_file_is_asked_and_never_shown() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let contracts = anvil.deploy().await;
+    let terms = anvil.open(&contracts, 1, 1_000_000).await;
+    let place = anvil.path("rpc.url");
+    let run = |mode: u32, arguments: &[&str]| {
+        std::fs::set_permissions(&place, PermissionsExt::from_mode(mode)).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_weir-settle")).args(arguments).output().unwrap();
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!said.contains("SECRET"), "{said}");
+        (output.status.code().unwrap(), said)
+    };
+    std::fs::write(&place, format!("{}/?key=SECRET\n", anvil.url())).unwrap();
+    drop(anvil.config(&contracts, &terms, ""));
+    let settings = anvil.path("settle.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text.replace(&anvil.url(), place.to_str().unwrap())).unwrap();
+    let check = ["check", "--online", settings.to_str().unwrap()];
+    let (code, said) = run(0o600, &check);
+    assert!(code == 0 && said.contains(&format!("{} is fine", anvil.url())), "{said}");
+    let (code, said) = run(0o644, &check);
+    assert!(code == 78 && said.contains("rpc.url") && said.contains("chmod 0600"), "{said}");
+
+    let address = contracts.domain.escrow.to_string();
+    let verify = ["deploy", "--rpc", place.to_str().unwrap(), "--verify", &address];
+    let (code, said) = run(0o600, &verify);
+    assert!(code == 0 && !said.contains("seems to hold"), "{said}");
+    let url = format!("{}/?key=SECRET", anvil.url());
+    let (code, said) = run(0o600, &["deploy", "--rpc", &url, "--verify", &address]);
+    assert!(code == 0 && said.contains("seems to hold an API key"), "{said}");
+}
+
 /// The unit's credentials are those that its README configures, and with them `check` is content.
 #[test]
 fn the_unit_brings_the_credentials_that_its_readme_names() {

@@ -34,8 +34,11 @@ async fn scene(direct: usize, extra: &str) -> Option<Scene> {
     let terms = anvil.open(&contracts, 1, 1_000_000).await;
     let proxy = Proxy::to(anvil.port()).await;
     let mut config = anvil.config(&contracts, &terms, extra);
-    config.chain.rpc =
-        (0..direct).map(|n| format!("{}/?n={n}", anvil.url())).chain([proxy.url()]).collect();
+    config.chain.rpc = (0..direct)
+        .map(|n| format!("{}/?n={n}", anvil.url()))
+        .chain([proxy.url()])
+        .map(|url| url.parse().unwrap())
+        .collect();
     config.chain.quorum = config.chain.rpc.len().div_ceil(2);
     let storage = FileStorage::open(&config.journal).unwrap();
     let running = start(&anvil, &config, storage).await;

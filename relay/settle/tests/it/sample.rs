@@ -170,6 +170,25 @@ async fn what_the_exit_cannot_stand_for_is_refused_by_name_and_counted() {
     running.stop().await.unwrap();
 }
 
+/// What both would sign after the end could count nowhere: it would only be odd in every report.
+#[test]
+fn after_the_last_interval_nothing_is_signed() {
+    let lab = Lab::new();
+    let mut desk = weir_settle::service::load(&lab.config).unwrap();
+    let terms = &lab.agreement.terms;
+    let all = terms.all_intervals().unwrap();
+    assert_eq!(all, u64::from(terms.period_s / terms.interval_s) * u64::from(terms.periods));
+    for (interval, ended) in [(all - 1, false), (all, true)] {
+        let ends_ms = (terms.start + (interval + 1) * u64::from(terms.interval_s)) * 1000;
+        let signed = signed(&lab.agreement, sample(&lab.agreement, interval, 0));
+        let offer = SampleOffer { query: 1, channel: channel(), lane: signed.sample.lane, signed };
+        // The lane isn't known to this desk; what is after the end isn't looked up.
+        let (refusal, words) = desk.sign(&offer, ends_ms).unwrap_err();
+        assert_eq!(refusal, SampleRefusal::UnknownService);
+        assert_eq!(words.contains("the agreement ended with interval 3599"), ended, "{words}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agreement_that_cannot_be_served_keeps_the_sidecar_from_starting() {
     let lab = Lab::new();

@@ -47,6 +47,16 @@ impl SlaTerms {
         (ends - begins).checked_div(self.interval_s.into()).ok_or(none)
     }
 
+    /// How many intervals all periods have together; they are counted from 0 at the start.
+    ///
+    /// # Errors
+    /// As [`SlaTerms::intervals`].
+    pub fn all_intervals(&self) -> Result<u64, Error> {
+        let ends = self.period(self.periods.saturating_sub(1))?.ends;
+        let none = Error::BadTerms { term: "interval_s", why: "is 0" };
+        ends.saturating_sub(self.start).checked_div(self.interval_s.into()).ok_or(none)
+    }
+
     /// What the payer is owed for a period of `intervals` of which `bad` were bad, in token units:
     /// `OperatorBond.creditOf`. An unknown interval counts as if the terms had been met.
     ///

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 use weir_settle::chain::challenge::Challenges;
 use weir_settle::chain::days::DAYS_BACK;
+use weir_settle::config::Endpoint;
 use weir_settle::keys::Secret;
 use weir_settle::storage::ReadOnly;
 use weir_settle::{Error, audit, now_ms, service};
@@ -40,9 +41,9 @@ pub(crate) struct Day {
     agreement: Option<PathBuf>,
     #[command(flatten)]
     files: Files,
-    /// JSON-RPC endpoint.
+    /// JSON-RPC endpoint, or where its URL is.
     #[arg(long)]
-    rpc: Option<String>,
+    rpc: Option<Endpoint>,
     /// The UsageAnchor contract.
     #[arg(long)]
     contract: Option<Address>,
@@ -52,6 +53,9 @@ pub(crate) struct Day {
     /// File with the keystore's password.
     #[arg(long, requires = "key_file")]
     password_file: Option<Secret>,
+    /// Send nothing: say what anchoring it would cost.
+    #[arg(long, requires = "key_file")]
+    dry_run: bool,
     /// Look whether this account has anchored it; exit status 1 if it hasn't.
     #[arg(long)]
     exit: Option<Address>,
@@ -62,7 +66,7 @@ impl Day {
         let day = calendar::day(&self.day)?;
         let (record, rpc, contract) = self.read()?;
         let (hours, anchor) = daily(&record, day)?;
-        let at = || -> Result<(String, Address)> {
+        let at = || -> Result<(Endpoint, Address)> {
             let rpc = rpc.clone().context("--rpc is missing")?;
             Ok((rpc, contract.context("--contract is missing: which UsageAnchor?")?))
         };
@@ -71,9 +75,9 @@ impl Day {
             must_be_over(&record, day)?;
             self.must_be_left_to_it(day, &anchor)?;
             let (rpc, contract) = at()?;
-            let password_file = self.password_file.clone();
+            let (password_file, dry_run) = (self.password_file.clone(), self.dry_run);
             let (rpc, wallet) =
-                connect(&Chain { rpc, key_file: Some(key.clone()), password_file })?;
+                connect(&Chain { rpc, key_file: Some(key.clone()), password_file, dry_run })?;
             transaction = Challenges::at(rpc, contract).anchor(&wallet, &anchor).await?;
             anchored = Some(true);
         }
@@ -122,7 +126,7 @@ impl Day {
     }
 
     /// The record, and where it is anchored as far as that is said.
-    fn read(&self) -> Result<(Record, Option<String>, Option<Address>)> {
+    fn read(&self) -> Result<(Record, Option<Endpoint>, Option<Address>)> {
         let (rpc, contract) = (self.rpc.clone(), self.contract);
         let Some(file) = &self.config else {
             let agreement = self.agreement.as_ref().context("--agreement is missing")?;
