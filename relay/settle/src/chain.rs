@@ -180,12 +180,14 @@ struct SentAt {
     next: Instant,
     /// Why the node refused it the last time.
     refused: Option<String>,
+    /// When its nonce was first seen used, with no receipt of it.
+    gone: Option<Instant>,
 }
 
 impl SentAt {
     fn now() -> Self {
         let now = Instant::now();
-        Self { made: now, next: now, refused: None }
+        Self { made: now, next: now, refused: None, gone: None }
     }
 }
 

@@ -22,6 +22,9 @@ use crate::journal::entry::{Action, ClaimedRow, Step};
 const RESEND: Duration = Duration::from_secs(30);
 /// One that was refused is offered again that often: the wallet may have been filled up.
 const REOFFER: Duration = Duration::from_secs(5);
+/// A node counts a transaction before it finds its receipt: state, blocks and the index of
+/// transactions are three things, and endpoints behind a balancer are several nodes.
+const GONE_FOR: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Moves every open intent as far as the chain allows. `head` is the newest block.
@@ -107,11 +110,16 @@ impl Driver {
         if matches!(intent.state, State::Mined { .. }) {
             self.step(intent.id, Step::Unmined).await?;
         }
-        if self.nonce_is_gone(&intent, head).await? {
+        let is_gone = self.nonce_is_gone(&intent, head).await?;
+        let at = self.sent.entry(intent.id).or_insert_with(SentAt::now);
+        if is_gone {
+            if at.gone.get_or_insert_with(Instant::now).elapsed() < GONE_FOR {
+                return Ok(());
+            }
             self.pause(intent.kind());
             return self.step(intent.id, Step::Replaced).await;
         }
-        let at = self.sent.entry(intent.id).or_insert_with(SentAt::now);
+        at.gone = None;
         let is_stuck = at.made.elapsed() >= self.config.stuck_after;
         if at.next <= Instant::now() {
             self.send(&intent).await?;

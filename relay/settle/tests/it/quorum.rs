@@ -1,6 +1,6 @@
 //! Several endpoints, of which one hangs, lags or lies: nothing is done on its word.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alloy::primitives::Bytes;
@@ -63,6 +63,29 @@ impl Scene {
     async fn paid(&self) -> u128 {
         self.anvil.balance(self.contracts.token, self.terms.receiver).await
     }
+}
+
+/// State, blocks and the index of transactions are three things to a node: it may count a
+/// transaction before it finds its receipt. Nobody took its nonce.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_comes_after_the_count_is_waited_for() {
+    let Some(scene) = scene(0, "").await else { return };
+    let left = AtomicUsize::new(6);
+    scene.proxy.behave(move |method, _, mut answer| {
+        let less = |n: usize| n.checked_sub(1);
+        if method == "eth_getTransactionReceipt"
+            && !answer["result"].is_null()
+            && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        {
+            answer["result"] = Value::Null;
+        }
+        Reply::Answer(answer)
+    });
+    scene.use_and_pay(1000).await;
+    let report = settle_now(&scene.running).await;
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert_eq!((report.claimed, scene.paid().await), (1000, 1000));
+    scene.running.stop().await.unwrap();
 }
 
 /// The liar says that the claim reverted: believed, it would be claimed again.
