@@ -433,6 +433,8 @@ impl<S: Storage> Clerk<S> {
                 view.lanes.insert(key, LaneView::of(lane, ask, credit));
             }
         }
+        let next_seq = |&epoch: &u64| (epoch, self.book.stream(epoch).next_seq());
+        view.streams = self.speakers.keys().map(next_seq).collect();
         view.counters = self.book.counters();
         view.tunnels = self.book.tunnels();
         view.vouchers_accepted = self.accepted;

@@ -123,7 +123,7 @@ async fn connection(
     let views = clerk.views();
     tokio::select! {
         outcome = read(input, &hello, &clerk, &peer, counters) => outcome,
-        outcome = write(output, queue, views) => outcome,
+        outcome = write(output, queue, views, hello.epoch) => outcome,
         reason = cut.wait_for(Option::is_some) => {
             Err(reason.ok().and_then(|r| r.clone()).unwrap_or_default())
         }
@@ -169,6 +169,7 @@ async fn write(
     mut output: OwnedWriteHalf,
     mut queue: mpsc::Receiver<Frame>,
     mut views: watch::Receiver<Arc<View>>,
+    epoch: u64,
 ) -> Result<(), String> {
     let mut told = Told::default();
     let mut bytes = Vec::new();
@@ -191,7 +192,12 @@ async fn write(
                 if changed.is_err() {
                     return Ok(());
                 }
-                told.tell(&views.borrow_and_update(), &mut bytes);
+                let view = Arc::clone(&views.borrow_and_update());
+                // Acks first: a relay subtracts what was acked from what a lane has used.
+                while let Ok(frame) = queue.try_recv() {
+                    frame.encode_into(&mut bytes);
+                }
+                told.tell(&view, epoch, &mut bytes);
             }
         }
         if bytes.is_empty() {
@@ -209,10 +215,12 @@ async fn write(
 struct Told {
     services: bool,
     lanes: BTreeMap<LaneKey, (Ask, CreditState)>,
+    /// How far the news went, as the relay was told.
+    next_seq: Option<u64>,
 }
 
 impl Told {
-    fn tell(&mut self, view: &View, bytes: &mut Vec<u8>) {
+    fn tell(&mut self, view: &View, epoch: u64, bytes: &mut Vec<u8>) {
         // Configured once, so told once.
         if !std::mem::replace(&mut self.services, true) {
             for notice in &view.services {
@@ -228,6 +236,10 @@ impl Told {
             if before.is_none_or(|(told, _)| told != ask) {
                 Frame::Ask(ask).encode_into(bytes);
             }
+        }
+        let next_seq = view.streams.get(&epoch).copied().unwrap_or(0);
+        if self.next_seq.replace(next_seq) != Some(next_seq) {
+            Frame::RecordAck { next_seq }.encode_into(bytes);
         }
     }
 }

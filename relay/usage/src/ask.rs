@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use crate::{ChannelId, Digest, Domain, Error, Price, SignedVoucher, Voucher};
 
-/// The exit says how a lane stands at the latest so long after it acknowledged records of it. A
-/// relay that was killed counts on this: until then it gives none of the window that its last
-/// process may have used.
+/// The exit says how a lane stands at the latest so long after it acknowledged records of it,
+/// unless its journal stalls. A relay that was killed counts on this only with a sidecar that
+/// doesn't say how far its news go: until then it gives none of the window that its last process
+/// may have used.
 pub const NEWS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the exit asks a payer to sign next, for one lane of a channel.

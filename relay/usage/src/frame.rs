@@ -8,6 +8,8 @@
 //!                                <-      HelloAck{next_seq, head}, then Credit per channel lane
 //!   Record, Record, ...          ->
 //!                                <-      RecordAck{next_seq}: all before it are on disk
+//!                                <-      Credit, ..., RecordAck{next_seq} again: the news include
+//!                                        all before it
 //!                                <-      Ask: sign this
 //!   Voucher{query, ...}          ->
 //!                                <-      VoucherAck{query, ...} or VoucherRefused{query, ...}
@@ -48,7 +50,9 @@ pub enum Frame {
     HelloAck(HelloAck),
     /// Relay to sidecar.
     Record(Box<UsageRecord>),
-    /// Sidecar to relay: all records before `next_seq` are on disk.
+    /// Sidecar to relay: all records before `next_seq` are on disk. One that says nothing new comes
+    /// after news and says how far they go: they include all records before `next_seq`, 0 if they
+    /// are older than the greeting. Releases that don't know of it repeat none, and ignore it.
     RecordAck { next_seq: u64 },
     /// Sidecar to relay: replaces the earlier ask of the same channel lane.
     Ask(Ask),

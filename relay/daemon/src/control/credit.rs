@@ -9,8 +9,9 @@
 //! that hold for all others.
 //!
 //! Two things keep a killed relay from giving the window again. What a dead process left in its
-//! ledger is subtracted whole until the sidecar has counted it; and `prior` never falls, although
-//! an acknowledgement comes before the news of the lane that includes it.
+//! ledger is subtracted whole until the sidecar has said that the news include it, however long
+//! its journal stalls or it is away; and `prior` never falls, although an acknowledgement comes
+//! before the news of the lane that includes it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ use super::grants::{Accounts, Lane};
 use crate::config::{CreditConfig, WINDOW_MIN};
 
 /// From the acknowledgement of a dead process's records to the news of the lane that includes
-/// them. The sidecar's configuration refuses a period of news that is longer than half of it.
+/// them, with a sidecar of a release that doesn't say how far its news go. The sidecar's
+/// configuration refuses a period of news that is longer than half of it.
 const HOLD: Duration = NEWS_WITHIN;
 
 /// What is known about the lanes, and the credit that follows from it.
@@ -31,10 +33,21 @@ pub(crate) struct Credit {
     config: CreditConfig,
     grace: Duration,
     standings: HashMap<Lane, Standing>,
-    /// Bytes of dead processes that the sidecar may not have counted, and until when.
-    held: HashMap<Lane, (u64, Instant)>,
+    /// What dead processes left and the news may not include.
+    held: HashMap<Lane, Held>,
+    /// The sidecar says how far its news go.
+    says: bool,
     /// When the sidecar went away; `None` while it is there.
     away_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: u64,
+    /// The end of the journal when it was first known to hold them; `None` before that.
+    acked_at: Option<u64>,
+    /// When they count as included with a sidecar that doesn't say so.
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -52,6 +65,7 @@ impl Credit {
             grace,
             standings: HashMap::new(),
             held: HashMap::new(),
+            says: false,
             away_since: Some(now),
         }
     }
@@ -81,14 +95,28 @@ impl Credit {
         self.standings.insert(lane, Standing { state, prior_bytes });
     }
 
-    /// What dead processes left and the sidecar has not acknowledged, as of `now`. Some of it may
-    /// be in the journal already: until that is known, all of it counts.
-    pub(crate) fn inherited(&mut self, unacked: &HashMap<Lane, u64>, now: Instant) {
-        self.held.retain(|_, (_, until)| now < *until);
-        for (lane, bytes) in unacked {
-            let held = self.held.entry(*lane).or_insert((0, now));
-            *held = (held.0.max(*bytes), now + HOLD);
+    /// What dead processes left and the sidecar has not acknowledged, as of `now` and of a journal
+    /// that ends before `next_seq`. Some of it may be in the journal already: until that is known,
+    /// all of it counts.
+    pub(crate) fn inherited(&mut self, unacked: &HashMap<Lane, u64>, next_seq: u64, now: Instant) {
+        let waits = self.says || self.away_since.is_some();
+        self.held.retain(|lane, held| {
+            if !unacked.contains_key(lane) {
+                held.acked_at.get_or_insert(next_seq);
+            }
+            waits || held.acked_at.is_none() || now < held.until
+        });
+        for (lane, &bytes) in unacked {
+            let until = now + HOLD;
+            let held = self.held.entry(*lane).or_insert(Held { bytes, acked_at: None, until });
+            *held = Held { bytes: held.bytes.max(bytes), acked_at: None, until };
         }
+    }
+
+    /// The news that came before this include all records before `next_seq`.
+    pub(crate) fn news_include(&mut self, next_seq: u64) {
+        self.says = true;
+        self.held.retain(|_, held| held.acked_at.is_none_or(|acked_at| next_seq < acked_at));
     }
 
     /// Sets the limits of all lanes. Returns whether a limit moved.
@@ -96,7 +124,7 @@ impl Credit {
         let expired = self.away_since.is_some_and(|since| now >= since + self.grace);
         let mut moved = false;
         for (lane, line, committed_kbps) in accounts.lanes() {
-            let held = self.held.get(&lane).map_or(0, |(bytes, _)| *bytes);
+            let held = self.held.get(&lane).map_or(0, |held| held.bytes);
             let standing = self.standings.get(&lane).filter(|_| !expired);
             let allowed = standing
                 .map_or(self.nothing(), |standing| self.allowed(standing, held, committed_kbps));
@@ -261,18 +289,50 @@ mod tests {
         let (accounts, now) = (accounts(), Instant::now());
         let mut credit = credit(now);
         credit.connected();
-        credit.inherited(&HashMap::from([(LANE, 900)]), now);
+        credit.inherited(&HashMap::from([(LANE, 900)]), 0, now);
         credit.learned(state(0, 0, Funding::Funded), &HashMap::new());
         credit.apply(&accounts, now);
         assert_eq!(line(&accounts).soft_limit(), 100);
         // Acknowledged, and the news come after it.
-        credit.inherited(&HashMap::new(), now + HOLD / 2);
+        credit.inherited(&HashMap::new(), 1, now + HOLD / 2);
         credit.apply(&accounts, now);
         assert_eq!(line(&accounts).soft_limit(), 100);
         credit.learned(state(900, 0, Funding::Funded), &HashMap::new());
-        credit.inherited(&HashMap::new(), now + HOLD);
+        credit.inherited(&HashMap::new(), 1, now + HOLD);
         credit.apply(&accounts, now);
         assert_eq!(line(&accounts).soft_limit(), 100);
+    }
+
+    #[test]
+    fn a_journal_that_stalls_before_the_news_gives_no_second_window() {
+        let (accounts, now) = (accounts(), Instant::now());
+        let mut credit = credit(now);
+        credit.connected();
+        credit.inherited(&HashMap::from([(LANE, 900)]), 0, now);
+        credit.learned(state(0, 0, Funding::Funded), &HashMap::new());
+        // The sidecar's first news, from before this process spoke.
+        credit.news_include(0);
+        // Acknowledged; then the journal stalls, and older news come, and the sidecar restarts.
+        for seconds in [1, 3, 60] {
+            let then = now + Duration::from_secs(seconds);
+            credit.inherited(&HashMap::new(), 2, then);
+            credit.news_include(1);
+            credit.apply(&accounts, then);
+            assert_eq!(line(&accounts).soft_limit(), 100, "after {seconds} s");
+        }
+        credit.disconnected(now + Duration::from_secs(61));
+        credit.inherited(&HashMap::new(), 2, now + Duration::from_secs(65));
+        credit.apply(&accounts, now + Duration::from_secs(65));
+        assert_eq!(line(&accounts).soft_limit(), 100, "away");
+        credit.connected();
+        credit.learned(state(900, 0, Funding::Funded), &HashMap::new());
+        credit.news_include(2);
+        credit.inherited(&HashMap::new(), 2, now + Duration::from_secs(66));
+        credit.apply(&accounts, now + Duration::from_secs(66));
+        assert_eq!(line(&accounts).soft_limit(), 100, "what is held is counted now, not twice");
+        credit.learned(state(900, 900, Funding::Funded), &HashMap::new());
+        credit.apply(&accounts, now + Duration::from_secs(66));
+        assert_eq!(line(&accounts).soft_limit(), 1_000, "and paid for");
     }
 
     #[test]
@@ -281,7 +341,7 @@ mod tests {
         let mut credit = credit(now);
         credit.connected();
         credit.learned(state(5_000, 4_500, Funding::Funded), &HashMap::new());
-        credit.inherited(&HashMap::from([(LANE, 200)]), now);
+        credit.inherited(&HashMap::from([(LANE, 200)]), 0, now);
         assert!(credit.apply(&accounts, now));
         let allowed = Allowed { soft: 300, hard: 400, floor_rate: 1_000 };
         assert_eq!(line(&accounts).allowed(), allowed);

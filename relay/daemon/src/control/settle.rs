@@ -52,6 +52,8 @@ pub(crate) struct Link {
     pub epoch: u64,
     pub export: Arc<Mutex<Export>>,
     pub credit: Credit,
+    /// The sidecar's journal ends before this record of ours.
+    pub acked_to: u64,
     pub accounts: Arc<Accounts>,
     pub resources: Arc<Resources>,
     pub peers: Arc<Peers>,
@@ -108,6 +110,7 @@ impl Link {
             bail!("it answered for epoch {:016x}", ack.epoch);
         }
         self.export().resume(ack.next_seq);
+        self.acked_to = ack.next_seq;
         self.credit.connected();
         self.resources.set_connected(true);
         Ok((stream, reader, RecordChain::resume(self.exit, self.epoch, ack.next_seq, ack.head)))
@@ -174,8 +177,15 @@ impl Link {
 
     fn handle(&mut self, frame: Frame, waiting: &mut Waiting) {
         match frame {
-            Frame::RecordAck { next_seq } => {
+            Frame::RecordAck { next_seq } if next_seq > self.acked_to => {
+                self.acked_to = next_seq;
                 self.export().acked(next_seq);
+                self.apply_credit();
+            }
+            // Said again: the news that came before this include those records.
+            Frame::RecordAck { next_seq } => {
+                self.apply_credit();
+                self.credit.news_include(next_seq);
                 self.apply_credit();
             }
             Frame::Ask(ask) => self.resources.set_ask(ask),
@@ -218,7 +228,7 @@ impl Link {
 
     fn apply_credit(&mut self) {
         let (inherited, now) = (self.export().inherited_unacked(), Instant::now());
-        self.credit.inherited(&inherited, now);
+        self.credit.inherited(&inherited, self.acked_to, now);
         if self.credit.apply(&self.accounts, now) {
             self.peers.credit_changed();
         }

@@ -152,6 +152,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         epoch,
         export: Arc::clone(&state.export),
         credit: Credit::new(settle.credit, settle.grace, Instant::now()),
+        acked_to: 0,
         accounts: Arc::clone(&state.accounts),
         resources: Arc::clone(&state.resources),
         peers: Arc::clone(&state.peers),

@@ -12,6 +12,8 @@ use crate::journal::entry::AnchorLeaves;
 pub struct View {
     /// By lane.
     pub lanes: BTreeMap<LaneKey, LaneView>,
+    /// Where the streams of the relays that speak go on: records before are in the lanes.
+    pub streams: BTreeMap<u64, u64>,
     /// Figures of the book.
     pub counters: BookCounters,
     /// Tunnels remembered.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use weir_settle::Error;
@@ -11,7 +12,7 @@ use weir_settle::keys::Wallet;
 use weir_settle::server::bind;
 use weir_settle::sidecar::{self, Running};
 use weir_settle::storage::{FileStorage, Storage};
-use weir_usage::{ExitId, Frame, Funding, Hello, Refusal};
+use weir_usage::{ExitId, Frame, Funding, Hello, NEWS_WITHIN, Refusal};
 
 use crate::common::disk::{Disk, Fault};
 use crate::common::relay::Relay;
@@ -307,4 +308,101 @@ pub(crate) async fn http_get(address: std::net::SocketAddr, path: &str) -> Strin
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+/// What the relay hears next of its records: how far the acks go and how far the news go.
+async fn heard(relay: &mut Relay) -> (u64, u64) {
+    let mut used_bytes = 0;
+    loop {
+        match relay.try_next().await.expect("the sidecar hung up") {
+            Frame::Credit(credit) => used_bytes = credit.used_bytes.max(used_bytes),
+            Frame::RecordAck { next_seq } => return (next_seq, used_bytes),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ack_is_said_again_only_after_news_that_include_its_records() {
+    let lab = Lab::new();
+    let running = lab.start().await;
+    let mut relay = lab.relay(1).await;
+    assert_eq!(heard(&mut relay).await, (0, 0), "news from before the greeting");
+    for round in 1..=5 {
+        let record = stamped(&mut relay.chain, 0, 1, 100 * round, 0);
+        relay.send(&Frame::Record(Box::new(record))).await;
+        let first = heard(&mut relay).await;
+        assert_eq!(first, (round, 0), "the ack, ahead of the news");
+        assert_eq!(heard(&mut relay).await, (round, 100 * round), "and the news it stands for");
+    }
+    running.kill().await;
+    let running = lab.start().await;
+    let mut relay = lab.relay(1).await;
+    let mut last = heard(&mut relay).await;
+    assert_eq!(last.1, 500, "the first news are of the whole journal");
+    while last.0 < 5 {
+        last = heard(&mut relay).await;
+    }
+    running.stop().await.unwrap();
+}
+
+/// A disk whose sync takes as long as the gate is held.
+struct Stalling {
+    disk: FileStorage,
+    gate: Arc<Mutex<()>>,
+}
+
+impl Storage for Stalling {
+    fn len(&self) -> std::io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.disk.read_at(offset, buffer)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.disk.write_at(offset, bytes)
+    }
+
+    fn truncate(&mut self, len: u64) -> std::io::Result<()> {
+        self.disk.truncate(len)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        drop(self.gate.lock().unwrap());
+        self.disk.sync()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::await_holding_lock, reason = "the journal's thread waits for it, no task does")]
+async fn a_journal_that_stalls_between_ack_and_news_does_not_say_that_the_news_are_out() {
+    let mut lab = Lab::new();
+    lab.config.ask_interval = NEWS_WITHIN / 2;
+    let gate = Arc::new(Mutex::new(()));
+    let disk = FileStorage::open(&lab.config.journal).unwrap();
+    let running = lab.start_on(Stalling { disk, gate: Arc::clone(&gate) }).await;
+    let mut relay = lab.relay(1).await;
+    let mut total = 0;
+    let mut record = |relay: &mut Relay| {
+        total += 100;
+        Frame::Record(Box::new(stamped(&mut relay.chain, 0, 1, total, 0)))
+    };
+    let first = record(&mut relay);
+    relay.send(&first).await;
+    while heard(&mut relay).await != (1, 100) {}
+    // The news have just been said, so the next are an interval away.
+    let second = record(&mut relay);
+    relay.send(&second).await;
+    assert_eq!(heard(&mut relay).await, (2, 0), "the ack");
+    let held = gate.lock().unwrap();
+    let third = record(&mut relay);
+    relay.send(&third).await;
+    let more = tokio::time::timeout(NEWS_WITHIN + NEWS_WITHIN / 2, heard(&mut relay)).await;
+    assert!(more.is_err(), "longer than news may take, none come, and none are claimed: {more:?}");
+    drop(held);
+    assert_eq!(heard(&mut relay).await, (3, 0), "the ack");
+    assert_eq!(heard(&mut relay).await, (3, 300), "and the news it stands for");
+    running.stop().await.unwrap();
 }
