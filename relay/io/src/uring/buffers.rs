@@ -11,7 +11,6 @@ use io_uring::types::BufRingEntry;
 use super::ring::Ring;
 use crate::addr::ADDRESS_BYTES;
 use crate::cmsg::RECEIVE_BYTES;
-use crate::config::TURN_BYTES;
 use weir_core::port::MAX_TRAIN_BYTES;
 
 /// What multishot recvmsg writes before the payload (`struct io_uring_recvmsg_out`).
@@ -24,10 +23,13 @@ const _: () =
 
 /// Buffers that a group starts with and comes back to. The kernel takes them in turn, so the more
 /// there are in rotation, the colder each is. Their number doubles, up to the cap, when the kernel
-/// ran out in a turn that brought less than [`TURN_BYTES`]; it halves when a turn brought twice
+/// ran out in a turn that brought less than [`WARM_BYTES`]; it halves when a turn brought twice
 /// that, or when a quarter was enough for [`CALM_TURNS`]. So a few are in rotation for trains and
 /// many for single datagrams.
-const START: u16 = 8;
+const START: u16 = 4;
+/// What is received before any of it is read should still be in the second-level cache then, with
+/// room for what is sent of it: half of what a turn may bring.
+const WARM_BYTES: usize = 256 << 10;
 /// Turns after which the need is looked at again: some tens of milliseconds under load.
 const CALM_TURNS: u32 = 4096;
 
@@ -148,9 +150,9 @@ impl BufferGroup {
         let bytes = mem::take(&mut self.bytes);
         self.used_max = self.used_max.max(mem::take(&mut self.used));
         self.turns += 1;
-        if mem::take(&mut self.ran_out) && bytes < TURN_BYTES {
+        if mem::take(&mut self.ran_out) && bytes < WARM_BYTES {
             self.grow(self.wanted);
-        } else if bytes > 2 * TURN_BYTES {
+        } else if bytes > 2 * WARM_BYTES {
             self.shrink();
         }
         if self.turns == CALM_TURNS {
@@ -266,17 +268,17 @@ mod tests {
         let Some((_ring, mut group)) = group(100) else {
             return eprintln!("SKIP: io_uring is refused");
         };
-        assert_eq!((group.cap, group.rotating), (128, 8));
+        assert_eq!((group.cap, group.rotating), (128, 4));
+        turn(&mut group, 4, 65_000, true);
+        assert_eq!(group.wanted, 8, "just below what stays warm");
         turn(&mut group, 8, 65_000, true);
-        assert_eq!(group.wanted, 16, "just below the bytes of a turn");
-        turn(&mut group, 16, 65_000, true);
-        assert_eq!(group.wanted, 16, "trains are enough for a turn");
-        for expected in [32, 64, 128, 128] {
+        assert_eq!(group.wanted, 8, "trains are enough for a turn");
+        for expected in [16, 32, 64, 128, 128] {
             turn(&mut group, 8, 1200, true);
             assert_eq!((group.rotating, group.wanted), (expected, expected));
         }
         turn(&mut group, 40, 65_000, false);
-        assert_eq!(group.wanted, 64, "far more bytes than a turn should bring");
+        assert_eq!(group.wanted, 64, "far more bytes than stay warm");
         for _ in 0..CALM_TURNS {
             turn(&mut group, 30, 1200, false);
         }
@@ -284,10 +286,10 @@ mod tests {
         for _ in 0..10 * CALM_TURNS {
             turn(&mut group, 1, 1200, false);
         }
-        assert_eq!((group.rotating, group.wanted), (8, 8));
-        assert_eq!(group.spare.len(), 120);
-        turn(&mut group, 8, 1200, true);
-        assert_eq!((group.rotating, group.active), (16, 128), "spare buffers come first");
+        assert_eq!((group.rotating, group.wanted), (4, 4));
+        assert_eq!(group.spare.len(), 124);
+        turn(&mut group, 4, 1200, true);
+        assert_eq!((group.rotating, group.active), (8, 128), "spare buffers come first");
     }
 
     /// Pages of the buffers that are in memory.
@@ -309,12 +311,12 @@ mod tests {
             return eprintln!("SKIP: io_uring is refused");
         };
         for _ in 0..2 {
-            for buffer in 0..8 {
+            for buffer in 0..4 {
                 // SAFETY: the kernel has nothing to write to these buffers.
                 unsafe { group.at(buffer).write_bytes(7, 10_000) };
             }
-            assert!(resident(&group) >= 16);
-            assert_eq!(group.received(7, 10_000), [7; 10_000]);
+            assert!(resident(&group) >= 8);
+            assert_eq!(group.received(3, 10_000), [7; 10_000]);
             // SAFETY: there are no completions.
             unsafe { group.release() };
             assert_eq!(resident(&group), 0);
