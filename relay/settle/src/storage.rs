@@ -32,9 +32,17 @@ pub trait Storage: Send {
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
-    // Held, never read: the kernel drops the lock with the descriptor, also after kill -9, so a
+    // Held, never read: the kernel drops the lock with the process, also after kill -9, so a
     // stale lock file never needs a human.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for FileStorage {
+    /// Closing the file isn't enough: a child that was forked and hasn't come to its exec yet has
+    /// the same one.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl FileStorage {
@@ -67,7 +75,7 @@ impl FileStorage {
         File::open(directory)
             .and_then(|d| d.sync_all())
             .map_err(Error::io("sync the directory", directory))?;
-        Ok(Self { file, _lock: lock })
+        Ok(Self { file, lock })
     }
 }
 
@@ -189,4 +197,21 @@ fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_storage_and_not_with_the_last_copy_of_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let storage = FileStorage::open(&path).unwrap();
+        let inherited = storage.lock.try_clone().unwrap();
+        assert!(matches!(FileStorage::open(&path), Err(Error::Locked { .. })));
+        drop(storage);
+        FileStorage::open(&path).unwrap();
+        drop(inherited);
+    }
 }

@@ -1,6 +1,6 @@
 //! The pin directory of an instance: `/sys/fs/bpf/weir/<instance>`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ const INSTANCE_LEN_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct PinDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl PinDir {
@@ -76,10 +76,10 @@ impl PinDir {
 
     fn lock(instance: &str, path: PathBuf) -> Result<Self> {
         let file = File::open(&path).map_err(XdpError::file("can't open", &path))?;
-        match file_system::try_lock(&file) {
-            Ok(true) => Ok(Self { path, _lock: file }),
-            Ok(false) => Err(XdpError::InstanceBusy(instance.to_owned())),
-            Err(error) => Err(XdpError::file("can't lock", &path)(error)),
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: Lock(file) }),
+            Err(TryLockError::WouldBlock) => Err(XdpError::InstanceBusy(instance.to_owned())),
+            Err(TryLockError::Error(error)) => Err(XdpError::file("can't lock", &path)(error)),
         }
     }
 
@@ -99,6 +99,18 @@ impl PinDir {
             }
         }
         Ok(())
+    }
+}
+
+/// A lock that ends with the process, whatever it dies of, or with this value.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file isn't enough: a child that was forked and hasn't come to its exec yet has
+    /// the same one.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }
 

@@ -30,14 +30,3 @@ pub(crate) fn mount_bpf_fs(path: &Path) -> io::Result<()> {
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
-
-/// Takes an exclusive lock that ends with the process. False if somebody else holds it.
-pub(crate) fn try_lock(file: &std::fs::File) -> io::Result<bool> {
-    use std::os::fd::AsRawFd as _;
-    // SAFETY: flock only takes the descriptor.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
-}
