@@ -74,6 +74,10 @@ fn verdict(args: &Args, rows: &[sla::Row], run: &Run) -> ExitCode {
         println!("\nbench/SLA.md");
         print!("{}", sla::render(&judged));
         let failed = judged.iter().filter(|judgement| judgement.fails()).count();
+        let unclear = judged.iter().filter(|judgement| judgement.is_unclear()).count();
+        if unclear > 0 {
+            println!("{unclear} of {} promises can't be judged on this host", judged.len());
+        }
         if failed > 0 {
             println!("{failed} of {} promises are broken", judged.len());
             good = false;

@@ -14,7 +14,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::report::Run;
+use crate::report::{Outcome, Run};
+use crate::run::cell::{GENERATOR_LIMIT, NOISY};
 use crate::run::scenario::{SUBJECTS, Scenario};
 
 /// One promise.
@@ -149,6 +150,9 @@ pub struct Judgement<'a> {
     pub row: &'a Row,
     /// `None`: the run has no such figure.
     pub figure: Option<f64>,
+    /// Why the figure says nothing of the relay, if it is one that a host without time for it can
+    /// spoil.
+    pub spoilt: Option<&'a str>,
 }
 
 impl Judgement<'_> {
@@ -158,18 +162,38 @@ impl Judgement<'_> {
 
     /// Whether the run fails by it.
     pub fn fails(&self) -> bool {
-        !self.row.pending && !self.holds()
+        !self.row.pending && !self.holds() && !self.is_unclear()
+    }
+
+    /// Whether the figure misses the bound, and may do so for the host's sake.
+    pub fn is_unclear(&self) -> bool {
+        !self.row.pending && !self.holds() && self.figure.is_some() && self.spoilt.is_some()
     }
 }
 
+/// Who doesn't get the CPU for tens of milliseconds is late, and loses what no queue can hold. CPU
+/// per unit, memory and counts don't depend on it.
+fn needs_the_cpu_in_time(metric: &str) -> bool {
+    matches!(metric, "lost" | "polite_lost_percent") || metric.ends_with("_us")
+}
+
 /// Every row against a run.
-pub fn judge<'a>(rows: &'a [Row], run: &Run) -> Vec<Judgement<'a>> {
+pub fn judge<'a>(rows: &'a [Row], run: &'a Run) -> Vec<Judgement<'a>> {
     rows.iter()
         .map(|row| {
             let figure = run.metric(&row.scenario, &row.subject, &row.metric);
-            Judgement { row, figure }
+            let outcome = run.outcome(&row.scenario, &row.subject);
+            let spoilt = outcome.filter(|_| needs_the_cpu_in_time(&row.metric)).and_then(spoilt);
+            Judgement { row, figure, spoilt }
         })
         .collect()
+}
+
+/// The note that says that the host had no time for what was measured.
+fn spoilt(outcome: &Outcome) -> Option<&str> {
+    let all = format!("{GENERATOR_LIMIT} in {0} of {0} repeats", outcome.repeats);
+    let mut notes = outcome.notes.iter().map(String::as_str);
+    notes.find(|note| note.starts_with(NOISY) || *note == all)
 }
 
 /// A table of verdicts.
@@ -181,6 +205,7 @@ pub fn render(judgements: &[Judgement]) -> String {
             (true, false) => "holds",
             (true, true) => "holds (was pending)",
             (false, true) => "pending",
+            (false, false) if judgement.is_unclear() => "UNCLEAR",
             (false, false) => "FAILS",
         };
         let figure = judgement.figure.map_or("not measured".to_owned(), short);
@@ -189,6 +214,9 @@ pub fn render(judgements: &[Judgement]) -> String {
             "{verdict:<20} {:<52} {:<18} {:<7} {:>12} {}",
             row.promise, row.scenario, row.subject, figure, row.bound
         );
+        if let (true, Some(why)) = (judgement.is_unclear(), judgement.spoilt) {
+            let _ = writeln!(text, "{:<20} {why}: measure again on a quiet host", "");
+        }
     }
     text
 }
@@ -241,6 +269,41 @@ mod tests {
             assert!(error.contains(why) && error.contains("line 5"), "{row}: {error}");
         }
         assert!(parse("# nothing here\n").is_err());
+    }
+
+    #[test]
+    fn what_a_busy_host_loses_or_delays_is_unclear_and_its_cpu_time_is_not() {
+        let text = [
+            "| a | reload | weir | lost | <= 0 | holds |",
+            "| b | reload | weir | cpu_ns_per_unit | <= 800 | holds |",
+            "| c | fairness | weir | polite_lost_percent | <= 0.5 | holds |",
+            "| d | fairness-shared | weir | polite_lost_percent | <= 0.5 | holds |",
+        ]
+        .join("\n");
+        let rows = one(&text).unwrap();
+        let with = |scenario, lost, notes: &[&str]| {
+            let mut found = outcome(scenario, "weir", &[850.0, 850.0]);
+            found.lost = lost;
+            found.figures.insert("polite_lost_percent".to_owned(), lost as f64);
+            found.notes = notes.iter().map(|note| (*note).to_owned()).collect();
+            found
+        };
+        let judge_all = |notes: [&str; 3]| {
+            let run = run(vec![
+                with("reload", 7, &[notes[0]]),
+                with("fairness", 7, &[notes[1]]),
+                with("fairness-shared", 7, &[notes[2]]),
+            ]);
+            let judged = judge(&rows, &run);
+            (judged.iter().map(Judgement::fails).collect::<Vec<_>>(), render(&judged))
+        };
+        let busy = "noisy host: 17 % of the CPU time went to other virtual machines (steal)";
+        let limit = "the generator was the limit in 2 of 2 repeats";
+        let once = "the generator was the limit in 1 of 2 repeats";
+        let (fails, text) = judge_all([busy, limit, once]);
+        assert_eq!(fails, [false, true, false, true], "{text}");
+        assert!(text.contains("UNCLEAR") && text.contains("17 %"), "{text}");
+        assert_eq!(judge_all(["x", "y", "z"]).0, [true; 4]);
     }
 
     #[test]
