@@ -12,7 +12,7 @@
 
 #![forbid(unsafe_code)]
 
-mod base64;
+mod base64url;
 mod binding;
 mod challenge;
 mod error;
@@ -22,7 +22,7 @@ pub mod spent;
 mod token;
 pub mod wallet;
 
-pub use base64::{decode as base64url_decode, encode as base64url_encode};
+pub use base64url::{decode as base64url_decode, encode as base64url_encode};
 pub use binding::{Binding, Epoch, Epochs, ExitId};
 pub use challenge::TokenChallenge;
 pub use error::Error;

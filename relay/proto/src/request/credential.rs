@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
+
 use crate::{Error, Field};
 
 /// A credential of Proxy-Authorization or Authorization. Debug output leaves the secret out.
@@ -44,7 +47,8 @@ impl Credential {
             return Self::Bearer(rest.to_owned());
         }
         if scheme.eq_ignore_ascii_case("basic")
-            && let Some(decoded) = decode_base64(rest)
+            // Bits that are left over have to be zero, or else two texts would be the same secret.
+            && let Ok(decoded) = STANDARD_PAD_INDIFFERENT.decode(rest)
             && let Some(colon) = decoded.iter().position(|byte| *byte == b':')
         {
             let password = decoded[colon + 1..].to_vec();
@@ -88,34 +92,4 @@ fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     !body.is_empty() && body.bytes().all(allowed)
-}
-
-/// RFC 4648 §4; the filling at the end may be left out.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let body = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(text);
-    let is_filled = body.len() != text.len();
-    if body.len() % 4 == 1 || (is_filled && !text.len().is_multiple_of(4)) {
-        return None;
-    }
-    let mut decoded = Vec::with_capacity(body.len() * 3 / 4);
-    let (mut window, mut bits) = (0u32, 0);
-    for byte in body.bytes() {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        window = window << 6 | u32::from(six);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            decoded.push((window >> bits) as u8);
-            window &= (1 << bits) - 1;
-        }
-    }
-    // Bits that are left over have to be zero, or else two texts would be the same secret.
-    (window == 0).then_some(decoded)
 }
