@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -18,13 +19,23 @@ use crate::{Measured, Watch};
 
 const RECORDS: u64 = 200_000;
 /// A record per tunnel and second is what a relay with so many tunnels sends.
-const TUNNELS: u64 = 10_000;
+pub(crate) const TUNNELS: u64 = 10_000;
+/// The records, and the lane's price.
+pub(crate) const ENTRIES: u64 = RECORDS + 1;
 
 pub(crate) fn measure() -> Measured {
-    // Beside the build, and so on a disk: /tmp may be memory, where a sync is free.
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    fill(directory().path())
+}
+
+/// Beside the build, and so on a disk: /tmp may be memory, where a sync is free.
+pub(crate) fn directory() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+}
+
+/// Writes `journal` in a folder; nobody has it open afterwards.
+pub(crate) fn fill(directory: &Path) -> Measured {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(run(directory.path()))
+    runtime.expect("a runtime").block_on(run(directory))
 }
 
 async fn run(directory: &Path) -> Measured {
@@ -58,7 +69,7 @@ async fn run(directory: &Path) -> Measured {
     drop(sender.await);
 
     let view = handle.view().await.expect("the clerk lives");
-    assert_eq!(view.journal.entries, RECORDS + 1, "the records, and the lane's price");
+    assert_eq!(view.journal.entries, ENTRIES);
     let mut figures = Map::new();
     figures.insert("acks".into(), json!(acks));
     figures.insert("bytes_per_record".into(), json!(view.journal.bytes / RECORDS));

@@ -1,4 +1,4 @@
-//! What settlement costs: `cargo bench -p weir-settle --bench speed -- verify|journal|claim`.
+//! What settlement costs: `cargo bench -p weir-settle --bench speed -- verify|journal|claim|start`.
 //!
 //! Each prints one line of JSON, which `cargo xtask bench --scenario settle` reads: `units` were
 //! done in `seconds` with `cpu_ns` of CPU time, and `figures` says what else is worth knowing.
@@ -10,6 +10,7 @@ mod claim;
 #[path = "../../tests/it/common/mod.rs"]
 mod common;
 mod journal;
+mod start;
 mod verify;
 
 use std::time::Instant;
@@ -23,7 +24,8 @@ fn main() {
         ["verify"] => verify::measure(),
         ["journal"] => journal::measure(),
         ["claim"] => claim::measure(),
-        _ => panic!("say one of verify, journal, claim"),
+        ["start"] => start::measure(),
+        _ => panic!("say one of verify, journal, claim, start"),
     };
     println!("{}", measured.json());
 }
