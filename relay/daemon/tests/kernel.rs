@@ -4,9 +4,11 @@
 
 #[expect(dead_code, reason = "the relay runs in another namespace than most of the lab expects")]
 mod lab;
+mod sidecar;
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -15,6 +17,11 @@ use lab::target::udp_echo;
 use lab::{TOKEN, sha256_hex, spawn_by, wait_for};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
+use sidecar::{CHANNEL, EXIT, LANE, Sidecar};
+use weir_usage::Frame;
+
+/// A token whose bytes somebody pays for.
+const PAYER: &str = "payer-token";
 
 /// Two namespaces and a link between them; gone with the value.
 struct Link {
@@ -126,6 +133,18 @@ fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// A client in a namespace, with its SOCKS5 port on loopback there.
+fn client(namespace: &str, status: &Value, token: &str) -> Ends {
+    let pin = status["certificate_sha256"].as_str().unwrap();
+    let script = format!(
+        "exec env WEIR_TEST_TOKEN={token} {} client --relay https://10.78.0.1:4433 \
+         --token env:WEIR_TEST_TOKEN --pin-sha256 {pin} --socks 127.0.0.1:1080",
+        env!("CARGO_BIN_EXE_weir")
+    );
+    let client = inside(namespace, "sh").args(["-c", &script]).stderr(Stdio::null()).spawn();
+    Ends(client.unwrap())
+}
+
 /// So many datagrams to an echo and back, through the client's SOCKS5 port. The tunnel stays open
 /// as long as the value.
 fn echoes(datagrams: u32, bytes: usize) -> Association {
@@ -184,14 +203,7 @@ fn ledger_b_agrees(link: &str, backend: &str) {
     assert_eq!(output.status.code(), Some(69), "{said}");
     assert!(said.contains("already runs XDP program"), "{said}");
 
-    let pin = status["certificate_sha256"].as_str().unwrap().to_owned();
-    let script = format!(
-        "exec env WEIR_TEST_TOKEN={TOKEN} {} client --relay https://10.78.0.1:4433 \
-         --token env:WEIR_TEST_TOKEN --pin-sha256 {pin} --socks 127.0.0.1:1080",
-        env!("CARGO_BIN_EXE_weir")
-    );
-    let _client =
-        Ends(inside(&link.peer, "sh").args(["-c", &script]).stderr(Stdio::null()).spawn().unwrap());
+    let _client = client(&link.peer, &status, TOKEN);
     let app = within(&link.peer, || echoes(200, 700));
     let (datagrams, bytes) = (200_u64, 200 * 700_u64);
     let totals = wait_for("all datagrams to be counted", || {
@@ -231,6 +243,49 @@ fn ledger_b_agrees(link: &str, backend: &str) {
     assert_eq!(inherited["b"]["down"]["payload_bytes"], bytes, "{}", read_log());
 }
 
+/// The sidecar is told ledger C with the records that it is to be compared with, and after them.
+#[test]
+fn the_sidecar_hears_what_the_kernel_saw_come_from_clients() {
+    let Some(link) = Link::new("s") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = link.config(dir.path(), "one", 4433, "auto");
+    let listener = UnixListener::bind(dir.path().join("settle.sock")).unwrap();
+    let billed = format!(
+        "[settle]\nsocket = \"{}\"\nexit_id = \"{EXIT}\"\nwindow = \"64 MiB\"\n\
+         [[grant]]\nname = \"payer\"\ntoken_sha256 = \"{}\"\nchannel = \"{CHANNEL}\"\nlane = {LANE}\n",
+        dir.path().join("settle.sock").display(),
+        sha256_hex(PAYER),
+    );
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + &billed).unwrap();
+    let log = dir.path().join("log");
+    let _relay = Ends(spawn_by(inside(&link.relay, env!("CARGO_BIN_EXE_weir")), &file, &log));
+    let mut chain = None;
+    let mut sidecar = Sidecar::accept(&listener, &mut chain);
+    let mut chain = chain.unwrap();
+    sidecar.credit(0, 0);
+    let status = wait_for("the relay", || link.status(4433));
+    let _client = client(&link.peer, &status, PAYER);
+    let app = within(&link.peer, || echoes(200, 700));
+
+    let (mut billed, mut compared) = (0, 0);
+    while compared < 200 * 700 {
+        match sidecar.next() {
+            Frame::Record(record) => {
+                chain.accept(&record).unwrap();
+                sidecar.send(&Frame::RecordAck { next_seq: chain.next_seq() });
+                billed = record.up.forwarded.bytes;
+            }
+            Frame::Access(seen) => {
+                assert!(seen.up.payload_bytes > billed, "{seen:?} for {billed}");
+                assert!(seen.down.payload_bytes > 0, "{seen:?}");
+                compared = billed;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(app);
+}
+
 /// A client on this host comes in by the loopback interface, where nobody counts: to the relay that
 /// looks like payload that never crossed a wire.
 #[test]
@@ -241,14 +296,7 @@ fn bytes_that_no_interface_saw_raise_the_alarm() {
     let _relay = Ends(spawn_by(inside(&link.relay, env!("CARGO_BIN_EXE_weir")), &file, &log));
     let status = wait_for("the relay", || link.status(4433));
     assert_eq!(status["access"]["alarm"], false, "{status}");
-    let pin = status["certificate_sha256"].as_str().unwrap().to_owned();
-    let script = format!(
-        "exec env WEIR_TEST_TOKEN={TOKEN} {} client --relay https://10.78.0.1:4433 \
-         --token env:WEIR_TEST_TOKEN --pin-sha256 {pin} --socks 127.0.0.1:1080",
-        env!("CARGO_BIN_EXE_weir")
-    );
-    let client = inside(&link.relay, "sh").args(["-c", &script]).stderr(Stdio::null()).spawn();
-    let _client = Ends(client.unwrap());
+    let _client = client(&link.relay, &status, TOKEN);
     let status = wait_for("the alarm", || {
         link.status(4433).filter(|status| status["access"]["alarm"] == true)
     });

@@ -3,9 +3,10 @@
 
 #[expect(dead_code, reason = "these tests need one tunnel")]
 mod lab;
+mod sidecar;
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,46 +14,10 @@ use lab::socks::connect;
 use lab::target::tcp_echo;
 use lab::{PATIENCE, Relay, wait_for};
 use rustix::process::Signal;
-use weir_usage::{
-    ChannelId, CreditState, ExitId, Frame, FrameReader, Funding, HelloAck, RecordChain, UsageRecord,
-};
-
-const EXIT: ExitId = ExitId([0x5e; 32]);
-const CHANNEL: ChannelId = ChannelId([0xc4; 32]);
-const LANE: u32 = 2;
-
-/// The sidecar's end of one connection.
-struct Sidecar {
-    stream: UnixStream,
-    reader: FrameReader,
-}
+use sidecar::{CHANNEL, EXIT, LANE, Sidecar};
+use weir_usage::{CreditState, Frame, Funding, RecordChain, UsageRecord};
 
 impl Sidecar {
-    /// Accepts and greets; `chain` is what the journal holds so far.
-    fn accept(listener: &UnixListener, chain: &mut Option<RecordChain>) -> Sidecar {
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut sidecar = Sidecar { stream, reader: FrameReader::new() };
-        let Frame::Hello(hello) = sidecar.next() else { panic!("the relay did not greet") };
-        assert_eq!(hello.exit, EXIT);
-        let chain = chain.get_or_insert_with(|| RecordChain::new(EXIT, hello.epoch));
-        let (epoch, next_seq, head) = (hello.epoch, chain.next_seq(), chain.head());
-        sidecar.send(&Frame::HelloAck(HelloAck { epoch, next_seq, head }));
-        sidecar
-    }
-
-    fn next(&mut self) -> Frame {
-        let mut chunk = [0; 4_096];
-        loop {
-            if let Some(frame) = self.reader.next_frame().unwrap() {
-                return frame;
-            }
-            let n = self.stream.read(&mut chunk).expect("a frame");
-            assert!(n > 0, "the relay closed the connection");
-            self.reader.push(&chunk[..n]);
-        }
-    }
-
     /// The next record, checked against the chain, without an acknowledgement.
     fn record(&mut self, chain: &mut RecordChain) -> UsageRecord {
         let Frame::Record(record) = self.next() else { panic!("not a record") };
@@ -60,15 +25,6 @@ impl Sidecar {
         record.check().unwrap();
         assert_eq!((record.channel, record.lane), (CHANNEL, LANE));
         *record
-    }
-
-    fn send(&mut self, frame: &Frame) {
-        self.stream.write_all(&frame.encode()).unwrap();
-    }
-
-    fn credit(&mut self, used_bytes: u64, paid_bytes: u64) {
-        let (channel, lane, funding) = (CHANNEL, LANE, Funding::Funded);
-        self.send(&Frame::Credit(CreditState { channel, lane, used_bytes, paid_bytes, funding }));
     }
 }
 

@@ -4,6 +4,7 @@
 //! The book is a function of the journal's entries and the configuration: replaying the same
 //! entries gives the same book, and a duplicate or late record changes nothing. It does no I/O.
 
+mod access;
 mod compare;
 mod kept;
 mod lane;
@@ -12,7 +13,9 @@ mod verify;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use compare::{Comparison, Finding};
+use access::Processes;
+pub use access::{AccessView, Uncarried};
+pub use compare::{Comparison, Finding, subject};
 pub use lane::{Accepted, LANE_HEADS_MAX, Lane, LaneKey};
 use serde::{Deserialize, Serialize};
 use tunnel::Tunnel;
@@ -67,6 +70,8 @@ pub struct Book {
     channels: HashMap<ChannelId, Channel>,
     streams: BTreeMap<u64, RecordChain>,
     tunnels: HashMap<u128, Tunnel>,
+    /// Sums over `tunnels`, and what was found of them.
+    processes: Processes,
     lanes: BTreeMap<LaneKey, Lane>,
     anchors: Vec<AnchorLeaves>,
     counters: BookCounters,
@@ -83,6 +88,7 @@ impl Book {
             channels: config.channels.iter().map(|c| (c.id, c.clone())).collect(),
             streams: BTreeMap::new(),
             tunnels: HashMap::new(),
+            processes: Processes::default(),
             lanes: BTreeMap::new(),
             anchors: Vec::new(),
             counters: BookCounters::default(),
@@ -112,6 +118,7 @@ impl Book {
             Item::Lane(opened) => self.open_lane(opened)?,
             Item::Anchor(leaves) => self.anchors.push(leaves.clone()),
             Item::Note(note) => self.note(note),
+            Item::Uncarried(found) => self.uncarried(found),
             // Samples say what a service was like, not what is owed.
             Item::Outbox(_) | Item::Sample(_) | Item::Statement(_) | Item::Vouched(_) => {}
         }
@@ -175,6 +182,7 @@ impl Book {
         match note {
             Note::Waived { tunnel, .. } => {
                 let Ok(id) = u128::from_str_radix(tunnel, 16) else { return };
+                self.processes.waive(id);
                 for lane in self.lanes.values_mut() {
                     lane.waive(id);
                 }
@@ -285,6 +293,9 @@ impl Book {
         }
         let tunnel = self.tunnels.entry(record.tunnel).or_insert_with(|| {
             lane.tunnels += 1;
+            if let Some((id, finding)) = self.processes.finding(record.tunnel) {
+                lane.find(id, finding);
+            }
             Tunnel::new(key)
         });
         if tunnel.key != key {
@@ -297,6 +308,7 @@ impl Book {
         if grown.fell {
             self.counters.lower += 1;
         }
+        self.processes.grow(record.tunnel, grown);
         let comparison = Comparison::of(record);
         let finding = comparison.finding(record, &self.tolerance);
         let before = tunnel.compare(comparison);

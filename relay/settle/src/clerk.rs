@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 use weir_usage::{
-    Frame, HelloAck, Refusal, SampleAck, SampleOffer, SampleRefusal, SampleRefused, VoucherAck,
-    VoucherOffer, VoucherRefused,
+    AccessCount, Frame, HelloAck, Refusal, SampleAck, SampleOffer, SampleRefusal, SampleRefused,
+    VoucherAck, VoucherOffer, VoucherRefused,
 };
 
 pub use request::{ChainNews, ClerkHandle, LaneNews, Peer};
@@ -25,6 +25,7 @@ use request::{REQUESTS_MAX, Request};
 pub use view::{JournalView, LaneView, View};
 
 use crate::book::{Book, LaneKey, RecordFate, Verdict};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -60,6 +61,7 @@ pub struct Clerk<S> {
     refused: BTreeMap<&'static str, u64>,
     accepted: u64,
     desk: Desk,
+    clock: Clock,
     keeper: Option<Keeper>,
     journal_error: Option<String>,
 }
@@ -104,6 +106,7 @@ impl<S: Storage> Clerk<S> {
             refused: BTreeMap::new(),
             accepted: 0,
             desk: Desk::default(),
+            clock: Clock::default(),
             keeper: None,
             journal_error: None,
         };
@@ -118,6 +121,13 @@ impl<S: Storage> Clerk<S> {
         view.services = desk.notices();
         self.views.send_replace(Arc::new(view));
         self.desk = desk;
+        self
+    }
+
+    /// Has this clock say which samples are of now.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -208,6 +218,7 @@ impl<S: Storage> Clerk<S> {
                     RecordFate::OutOfStream(why) => peer.cut(why.to_string()),
                 }
             }
+            Request::Access { epoch, seen, peer } => self.access(epoch, seen, &peer),
             Request::Voucher { offer, peer } => self.voucher(offer, peer),
             Request::Sample { offer, peer } => self.sample(&offer, peer),
             Request::Journal { items, reply } => {
@@ -233,6 +244,23 @@ impl<S: Storage> Clerk<S> {
             }
             Request::View { reply } => self.replies.push(Reply::View(reply)),
         }
+    }
+
+    fn access(&mut self, epoch: u64, seen: AccessCount, peer: &Peer) {
+        if self.speakers.get(&epoch) != Some(&peer.id()) {
+            return;
+        }
+        let Some(found) = self.book.access(epoch, seen) else { return };
+        error!(
+            epoch = format!("{epoch:016x}"),
+            bytes = found.bytes(),
+            "ALARM: the relay bills more than its kernel saw come from clients, so nothing new is \
+             asked for; either clients come in by an interface that the relay's [xdp] doesn't name, \
+             or what is billed isn't what was carried"
+        );
+        self.book.uncarried(&found);
+        self.dirty.extend(self.book.lanes().keys());
+        self.pending.push(Entry::now(Item::Uncarried(found)));
     }
 
     /// Of several connections of one relay process, the one that greeted last is alive.
@@ -273,7 +301,7 @@ impl<S: Storage> Clerk<S> {
 
     fn sample(&mut self, offer: &SampleOffer, peer: Peer) {
         let query = offer.query;
-        match self.desk.sign(offer, crate::now_ms()) {
+        match self.desk.sign(offer, self.clock.now_ms()) {
             Ok(signed) => {
                 if let Some(sample) = signed.new {
                     self.pending.push(Entry::now(Item::Sample(Box::new(sample))));
@@ -435,6 +463,8 @@ impl<S: Storage> Clerk<S> {
         }
         let next_seq = |&epoch: &u64| (epoch, self.book.stream(epoch).next_seq());
         view.streams = self.speakers.keys().map(next_seq).collect();
+        let access = |&epoch: &u64| Some((epoch, self.book.access_view(epoch)?));
+        view.access = self.speakers.keys().filter_map(access).collect();
         view.counters = self.book.counters();
         view.tunnels = self.book.tunnels();
         view.vouchers_accepted = self.accepted;

@@ -37,7 +37,7 @@ pub struct Config {
     pub chain: ChainConfig,
     /// When to go to the chain.
     pub policy: Policy,
-    /// How far ledgers A and B may be apart.
+    /// How far the ledgers may be apart.
     pub tolerance: Tolerance,
     /// Signs statements about usage; never the claim key.
     pub usage_key: Option<KeyConfig>,
@@ -153,6 +153,9 @@ pub struct Tolerance {
     pub tcp_overhead_permille: u64,
     /// TCP: allowed on top, so that a short tunnel's handshake doesn't trip it.
     pub tcp_overhead_bytes: u64,
+    /// Whether a relay's process that bills more than the kernel saw come from clients (ledger C)
+    /// holds its lanes back. Shown it is in any case.
+    pub access_holds_back: bool,
     /// Bytes that never reached the payer and don't use up its credit, in thousandths of those that
     /// it signed for.
     pub unsigned_permille: u64,

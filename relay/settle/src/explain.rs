@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use weir_usage::ChannelId;
 
-use crate::book::{Book, LaneKey};
+use crate::book::{Book, LaneKey, subject};
 use crate::chain::Past;
 use crate::chain::outbox::State;
 use crate::config::Config;
@@ -217,8 +217,9 @@ fn write(
         for (tunnel, finding) in &lane.findings {
             let _ = writeln!(
                 out,
-                "  held back: tunnel {tunnel:032x}: {finding}. Look into it, then \
-                 `weir-settle waive {tunnel:032x} --reason ...`"
+                "  held back: {}: {finding}. Look into it, then \
+                 `weir-settle waive {tunnel:032x} --reason ...`",
+                subject(*tunnel)
             );
         }
         for line in &story.lines {

@@ -83,6 +83,16 @@ pub fn troubles(view: &View, chain: &ChainView) -> Vec<Trouble> {
             add("challenge", words);
         }
     }
+    if chain.challenges.late > 0 {
+        let late = chain.challenges.late;
+        add(
+            "challenge",
+            format!(
+                "{late} challenges went unanswered: their time is over, and as soon as somebody \
+                 calls expireChallenge they are on the exit's record"
+            ),
+        );
+    }
     if let Some(words) = &chain.challenges.trouble {
         add("challenge", format!("challenges can't be read, and have three days: {words}"));
     }
@@ -106,11 +116,11 @@ pub fn troubles(view: &View, chain: &ChainView) -> Vec<Trouble> {
         );
     }
     for (key, lane) in &view.lanes {
-        if let Some((tunnel, _, words)) = &lane.held_back {
+        if let Some((_, words)) = &lane.held_back {
             add(
                 "held_back",
                 format!(
-                    "channel {} lane {}: nothing new is asked for, tunnel {tunnel:032x}: {words}",
+                    "channel {} lane {}: nothing new is asked for, {words}",
                     key.channel, key.lane
                 ),
             );

@@ -20,6 +20,7 @@ pub mod audit;
 pub mod book;
 pub mod chain;
 pub mod clerk;
+pub mod clock;
 pub mod config;
 pub mod control;
 mod error;

@@ -156,6 +156,7 @@ async fn read(
                     record.epoch, hello.epoch
                 ));
             }
+            Frame::Access(seen) => clerk.access(hello.epoch, seen, peer).await,
             Frame::Voucher(offer) => clerk.voucher(offer, peer).await,
             Frame::Sample(offer) => clerk.sample(offer, peer).await,
             other => return Err(format!("unexpected {}", name(&other))),
@@ -281,6 +282,7 @@ fn name(frame: &Frame) -> &'static str {
         Frame::Hello(_) => "hello",
         Frame::HelloAck(_) => "hello ack",
         Frame::Record(_) => "record",
+        Frame::Access(_) => "access",
         Frame::RecordAck { .. } => "record ack",
         Frame::Ask(_) => "ask",
         Frame::Voucher(_) => "voucher",

@@ -1,10 +1,12 @@
 //! What `weir-settle status` shows.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use weir_usage::Funding;
 
+use crate::book::AccessView;
 use crate::chain::ChainView;
 use crate::clerk::View;
 use crate::health::{self, Trouble};
@@ -24,6 +26,8 @@ pub struct Status {
     pub exposure: String,
     /// Signed for and not claimed, over all lanes.
     pub unclaimed: String,
+    /// By process of a connected relay whose kernel counts: what it bills, and ledger C.
+    pub access: BTreeMap<String, AccessView>,
     /// By lane.
     pub lanes: Vec<LaneStatus>,
     /// The journal.
@@ -98,6 +102,7 @@ pub fn status(sidecar: &Sidecar) -> Status {
         relays: sidecar.server.open.load(Ordering::Relaxed),
         exposure: view.exposure().to_string(),
         unclaimed: view.unclaimed().to_string(),
+        access: view.access.iter().map(|(epoch, of)| (format!("{epoch:016x}"), *of)).collect(),
         lanes: lanes(&view),
         journal: JournalStatus {
             bytes: view.journal.bytes,
@@ -130,10 +135,7 @@ fn lanes(view: &View) -> Vec<LaneStatus> {
             voucher_age_s: lane.voucher_at_ms.map(|at| now.saturating_sub(at) / 1000),
             funding: funding_name(lane.credit.funding),
             spendable: lane.spendable.map(|s| s.to_string()),
-            held_back: lane
-                .held_back
-                .as_ref()
-                .map(|(tunnel, _, words)| format!("tunnel {tunnel:032x}: {words}")),
+            held_back: lane.held_back.as_ref().map(|(_, words)| words.clone()),
             kernel_minus_relay_up: lane.kernel_minus_relay_up,
             kernel_minus_relay_down: lane.kernel_minus_relay_down,
         })

@@ -7,6 +7,7 @@
 //!   Hello{exit, epoch}           ->
 //!                                <-      HelloAck{next_seq, head}, then Credit per channel lane
 //!   Record, Record, ...          ->
+//!   Access                       ->       now and then, where the kernel counts
 //!                                <-      RecordAck{next_seq}: all before it are on disk
 //!                                <-      Credit, ..., RecordAck{next_seq} again: the news include
 //!                                        all before it
@@ -28,7 +29,8 @@ mod body;
 pub(crate) mod reader;
 
 use crate::{
-    Ask, ChannelId, Digest, ExitId, Signature, SignedSample, SignedVoucher, SlaId, UsageRecord,
+    Ask, ChannelId, Digest, ExitId, FlowAmount, Signature, SignedSample, SignedVoucher, SlaId,
+    UsageRecord,
 };
 
 /// Version of the framing and of all bodies.
@@ -50,6 +52,8 @@ pub enum Frame {
     HelloAck(HelloAck),
     /// Relay to sidecar.
     Record(Box<UsageRecord>),
+    /// Relay to sidecar: ledger C.
+    Access(AccessCount),
     /// Sidecar to relay: all records before `next_seq` are on disk. One that says nothing new comes
     /// after news and says how far they go: they include all records before `next_seq`, 0 if they
     /// are older than the greeting. Releases that don't know of it repeat none, and ignore it.
@@ -72,6 +76,20 @@ pub enum Frame {
     SampleAck(SampleAck),
     /// Sidecar to relay: the exit doesn't sign the sample.
     SampleRefused(SampleRefused),
+}
+
+/// Ledger C: client-facing UDP as the kernel counted it, cumulative since the relay's process began
+/// or earlier. It is read after the counters of every record that was sent before on the same
+/// connection, so what those say came from clients is in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessCount {
+    /// Clients to relay.
+    pub up: FlowAmount,
+    /// Relay to clients.
+    pub down: FlowAmount,
+    /// Wire bytes that came in packets the kernel's program passed on without reading as far as
+    /// their ports: fragments, headers it doesn't follow. Some may have been from clients.
+    pub unread_bytes: u64,
 }
 
 /// An agreement whose samples are taken.

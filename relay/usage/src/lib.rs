@@ -38,9 +38,9 @@ pub use channel::ChannelTerms;
 pub use error::Error;
 pub use frame::reader::FrameReader;
 pub use frame::{
-    CreditState, Frame, Funding, Hello, HelloAck, MAX_FRAME_BYTES, MAX_REASON_BYTES, Refusal,
-    SampleAck, SampleOffer, SampleRefusal, SampleRefused, ServiceNotice, VoucherAck, VoucherOffer,
-    VoucherRefused, WIRE_VERSION,
+    AccessCount, CreditState, Frame, Funding, Hello, HelloAck, MAX_FRAME_BYTES, MAX_REASON_BYTES,
+    Refusal, SampleAck, SampleOffer, SampleRefusal, SampleRefused, ServiceNotice, VoucherAck,
+    VoucherOffer, VoucherRefused, WIRE_VERSION,
 };
 pub use hash::{Keccak, keccak256};
 pub use ids::{ChannelId, Digest, ExitId, SlaId, StakeId};

@@ -80,7 +80,29 @@ pub fn settle_all(
             format!("{when}: claimed {claimed}, the client's count costs {expected}"),
         );
     }
+    if scene.xdp && exact {
+        check_access(scene, report)?;
+    }
     // One unit is one byte at the lab's price.
     let paid_bytes = u64::try_from(claimed).context("more claimed than fits in 64 bits")?;
     Ok(Settled { client_bytes, asked_bytes, paid_bytes })
+}
+
+/// The sidecar compares what it asks for with what the kernel saw on the clients' side.
+fn check_access(scene: &Scene, report: &mut Report) -> Result<()> {
+    let mut settle = scene.lab.on(Host::Relay, &scene.binaries.settle);
+    settle.args(["status", "--json", "-c"]).arg(scene.dir.join("settle.toml"));
+    // Troubles, if there are any, are its exit code; here it is what it says that counts.
+    let output = settle.output().context("weir-settle status")?;
+    let status: Value = serde_json::from_slice(&output.stdout)?;
+    let access = status["access"].as_object().context("no ledger C in weir-settle status")?;
+    let sum = |key: &str| access.values().filter_map(|of| of[key].as_u64()).sum::<u64>();
+    let (billed, seen) = (sum("billed_up"), sum("seen_up"));
+    let mut lanes = status["lanes"].as_array().into_iter().flatten();
+    report.check(
+        "billed <= seen from clients",
+        billed > 0 && billed <= seen && lanes.all(|lane| lane["held_back"].is_null()),
+        format!("the sidecar bills {billed} bytes of {seen} that the kernel saw: {status}"),
+    );
+    Ok(())
 }

@@ -10,7 +10,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
+use weir_abi::{Counter, Direction, PassReason, Verdict};
 use weir_usage::FlowAmount;
+use weir_xdp::VerdictCount;
 
 use crate::worker::Snapshot;
 
@@ -31,9 +33,28 @@ pub(crate) struct Access {
     pub up: FlowAmount,
     /// To clients.
     pub down: FlowAmount,
+    /// Wire bytes that the kernel's program passed on without reading as far as their ports. Some
+    /// may have been from clients: who sends fragments must not be able to raise the alarm.
+    pub unread_bytes: u64,
 }
 
 impl Access {
+    /// What the kernel says.
+    pub(crate) fn of_kernel(rows: impl IntoIterator<Item = VerdictCount>) -> Self {
+        let mut access = Self::default();
+        for VerdictCount { direction, verdict, count } in rows {
+            match (direction, verdict) {
+                (Direction::Ingress, Verdict::Ours(_)) => add(&mut access.up, &count),
+                (Direction::Egress, Verdict::Ours(_)) => add(&mut access.down, &count),
+                (Direction::Ingress, Verdict::Pass(reason)) if is_unread(reason) => {
+                    access.unread_bytes += count.wire_bytes;
+                }
+                _ => {}
+            }
+        }
+        access
+    }
+
     /// What the engines say. They know nothing of headers: `wire_bytes` is 0.
     pub(crate) fn of_engines<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Self {
         let mut access = Self::default();
@@ -44,6 +65,24 @@ impl Access {
             access.down.payload_bytes += engine.bytes_sent;
         }
         access
+    }
+}
+
+fn add(sum: &mut FlowAmount, count: &Counter) {
+    sum.packets += count.packets;
+    sum.payload_bytes += count.payload_bytes;
+    sum.wire_bytes += count.wire_bytes;
+}
+
+/// Whether the kernel's stack may still find a datagram for a listening socket in such a packet.
+fn is_unread(reason: PassReason) -> bool {
+    use PassReason::{
+        BadIpHeader, BadTransport, Extensions, Flow, Fragment, Icmp, NotConfigured, NotIp,
+        OtherProtocol, Truncated, Unattributed, VlanDepth,
+    };
+    match reason {
+        NotConfigured | VlanDepth | Truncated | Fragment | Extensions => true,
+        Flow | NotIp | BadIpHeader | Icmp | OtherProtocol | BadTransport | Unattributed => false,
     }
 }
 
@@ -69,7 +108,8 @@ impl Reading {
     /// How many bytes the engines claim beyond what the tolerance explains, at worst.
     fn overcounted(&self) -> Option<(&'static str, u64)> {
         let under_way = UNDER_WAY_BYTES * self.workers as u64;
-        let allowed = [0, under_way + self.c.down.payload_bytes / 1000 * LOST_PERMILLE];
+        let allowed =
+            [self.c.unread_bytes, under_way + self.c.down.payload_bytes / 1000 * LOST_PERMILLE];
         let over = self.discrepancy().into_iter().zip(allowed).filter_map(|(found, allowed)| {
             let (direction, bytes) = found;
             u64::try_from(bytes).ok().filter(|bytes| *bytes > allowed).map(|n| (direction, n))
@@ -141,12 +181,15 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use weir_abi::OursKind;
+
     use super::*;
 
     fn reading(a: [u64; 2], c: [u64; 2]) -> Reading {
         let access = |[up, down]: [u64; 2]| Access {
             up: FlowAmount { payload_bytes: up, ..FlowAmount::default() },
             down: FlowAmount { payload_bytes: down, ..FlowAmount::default() },
+            unread_bytes: 0,
         };
         Reading { a: access(a), c: access(c), workers: 1 }
     }
@@ -159,6 +202,27 @@ mod tests {
             watch.look(&reading([0, 40_000_000], [0, 24_000_000]));
         }
         assert!(!watch.alarm());
+    }
+
+    #[test]
+    fn what_came_in_fragments_may_have_been_from_clients() {
+        let row = |direction, verdict, payload_bytes| VerdictCount {
+            direction,
+            verdict,
+            count: Counter { packets: 1, payload_bytes, wire_bytes: payload_bytes + 42 },
+        };
+        let (ours, fragment) = (OursKind::Short, PassReason::Fragment);
+        let c = Access::of_kernel([
+            row(Direction::Ingress, Verdict::Ours(ours), 1_000),
+            row(Direction::Ingress, Verdict::Pass(fragment), 0),
+            row(Direction::Ingress, Verdict::Pass(PassReason::Unattributed), 500),
+            row(Direction::Egress, Verdict::Ours(ours), 300),
+            row(Direction::Egress, Verdict::Pass(fragment), 0),
+        ]);
+        assert_eq!((c.up.payload_bytes, c.down.payload_bytes, c.unread_bytes), (1_000, 300, 42));
+        let reading = |up| Reading { c, ..reading([up, 0], [0, 0]) };
+        assert_eq!(reading(1_042).overcounted(), None);
+        assert_eq!(reading(1_043).overcounted(), Some(("up", 43)));
     }
 
     #[test]

@@ -13,15 +13,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use weir_usage::{
-    ExitId, Frame, FrameReader, Hello, RecordChain, SampleAck, SampleOffer, SampleRefused,
-    VoucherAck, VoucherOffer, VoucherRefused,
+    AccessCount, ExitId, Frame, FrameReader, Hello, RecordChain, SampleAck, SampleOffer,
+    SampleRefused, VoucherAck, VoucherOffer, VoucherRefused,
 };
 
+use super::access::Access;
 use super::credit::Credit;
 use super::export::Export;
 use super::grants::Accounts;
 use super::resources::{Resources, SampleJob, VoucherJob};
 use crate::worker::Peers;
+use crate::xdp::XdpStatus;
 
 /// How often counters are read and records are sent.
 const EXPORT_EVERY: Duration = Duration::from_millis(200);
@@ -51,6 +53,8 @@ pub(crate) struct Link {
     pub exit: ExitId,
     pub epoch: u64,
     pub export: Arc<Mutex<Export>>,
+    /// Says ledger C.
+    pub kernel: Arc<dyn XdpStatus>,
     pub credit: Credit,
     /// The sidecar's journal ends before this record of ours.
     pub acked_to: u64,
@@ -143,6 +147,13 @@ impl Link {
                         export.sent(record.tunnel, record.seq);
                         Frame::Record(Box::new(record.clone())).encode_into(&mut out);
                     }
+                    drop(export);
+                    // After the counters: what they say came from clients is in it.
+                    if !out.is_empty()
+                        && let Some(Access { up, down, unread_bytes }) = self.kernel.access()
+                    {
+                        Frame::Access(AccessCount { up, down, unread_bytes }).encode_into(&mut out);
+                    }
                 }
                 Some(job) = self.vouchers.recv() => {
                     waiting.vouchers.retain(|_, answer| !answer.is_closed());
@@ -219,6 +230,7 @@ impl Link {
             Frame::Hello(_)
             | Frame::HelloAck(_)
             | Frame::Record(_)
+            | Frame::Access(_)
             | Frame::Voucher(_)
             | Frame::Sample(_) => {
                 tracing::warn!("the settlement sidecar sent a frame that only the relay sends");

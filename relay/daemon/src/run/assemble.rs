@@ -151,6 +151,7 @@ pub(super) fn assemble(mut config: Config) -> Result<Assembled, Failure> {
         exit: ExitId(settle.exit_id),
         epoch,
         export: Arc::clone(&state.export),
+        kernel: Arc::clone(&state.xdp),
         credit: Credit::new(settle.credit, settle.grace, Instant::now()),
         acked_to: 0,
         accounts: Arc::clone(&state.accounts),

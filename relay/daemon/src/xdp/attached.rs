@@ -4,8 +4,8 @@ use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use weir_abi::Steer;
 use weir_abi::cid::CidKey;
-use weir_abi::{Direction, Steer, Verdict};
 use weir_io::{EbpfSteerer, WorkerSockets};
 use weir_xdp::{
     Attachment, Counters, Egress, Mode, Options, Packets, Steering, WantedMode, XdpError, recover,
@@ -218,18 +218,7 @@ impl XdpStatus for Attached {
     }
 
     fn access(&self) -> Option<Access> {
-        let mut access = Access::default();
-        for row in self.counters.verdicts().ok()? {
-            let Verdict::Ours(_) = row.verdict else { continue };
-            let sum = match row.direction {
-                Direction::Ingress => &mut access.up,
-                Direction::Egress => &mut access.down,
-            };
-            sum.packets += row.count.packets;
-            sum.payload_bytes += row.count.payload_bytes;
-            sum.wire_bytes += row.count.wire_bytes;
-        }
-        Some(access)
+        Some(Access::of_kernel(self.counters.verdicts().ok()?))
     }
 
     fn detach(&self) {

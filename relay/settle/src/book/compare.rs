@@ -1,4 +1,5 @@
-//! Ledger A against ledger B: does the kernel confirm what is billed?
+//! Ledger A against ledger B: does the kernel confirm what is billed? Ledger C is compared by
+//! process, in [`super::access`].
 
 use std::fmt;
 
@@ -21,7 +22,7 @@ pub struct Comparison {
     pub down_bytes: i64,
 }
 
-/// What is wrong with a tunnel's counts.
+/// What is wrong with the counts of a tunnel, or of a relay's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finding {
     /// The kernel saw less than the engine bills.
@@ -33,6 +34,11 @@ pub enum Finding {
     /// client went away, or what found a socket's buffer full. Nobody pays for it.
     Undercounted {
         /// Bytes too many in the worse direction.
+        bytes: u64,
+    },
+    /// A relay's process bills more than the kernel saw come from clients.
+    Uncarried {
+        /// Bytes missing when it was found.
         bytes: u64,
     },
     /// The record contradicts itself: more forwarded and dropped than received.
@@ -52,10 +58,21 @@ impl fmt::Display for Finding {
             Self::Undercounted { bytes } => {
                 write!(f, "the kernel saw {bytes} bytes more than the relay and its overhead")
             }
+            Self::Uncarried { bytes } => {
+                write!(f, "it bills {bytes} bytes that the kernel never saw come from clients")
+            }
             Self::Invalid => f.write_str("a record forwards and drops more than it received"),
             Self::Moved => f.write_str("a tunnel was reported on two lanes"),
             Self::Overflow => f.write_str("the lane's bytes exceed 64 bits"),
         }
+    }
+}
+
+/// What a finding is about, in words: a tunnel, or all that a relay's process billed.
+pub fn subject(id: u128) -> String {
+    match super::access::process_of(id) {
+        Some(epoch) => format!("relay process {epoch:016x} ({id:032x})"),
+        None => format!("tunnel {id:032x}"),
     }
 }
 
@@ -72,6 +89,7 @@ impl Finding {
         match self {
             Self::Overcounted { .. } => "overcounted",
             Self::Undercounted { .. } => "undercounted",
+            Self::Uncarried { .. } => "uncarried",
             Self::Invalid => "invalid",
             Self::Moved => "moved",
             Self::Overflow => "overflow",

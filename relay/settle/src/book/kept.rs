@@ -35,7 +35,9 @@ impl Book {
     }
 
     pub(crate) fn put_tunnel(&mut self, id: u128, row: &[u8]) -> Option<()> {
-        self.tunnels.insert(id, Tunnel::decode(row)?);
+        let tunnel = Tunnel::decode(row)?;
+        self.processes.grow(id, tunnel.total());
+        self.tunnels.insert(id, tunnel);
         Some(())
     }
 
@@ -46,6 +48,12 @@ impl Book {
     /// Price and signer stay the configuration's.
     pub(crate) fn put_lane(&mut self, key: LaneKey, row: &[u8]) -> Option<()> {
         let kept: Lane = parse(row)?;
+        for (id, finding) in &kept.findings {
+            self.processes.restore(*id, Some(*finding));
+        }
+        for id in kept.waived() {
+            self.processes.restore(*id, None);
+        }
         let lane = self.lanes.entry(key).or_insert_with(Lane::unknown);
         let (price, signer) = (lane.price, lane.signer);
         *lane = kept;

@@ -73,7 +73,8 @@ pub struct Lane {
     pub accepted: Option<Accepted>,
     /// Bytes used when the best voucher was accepted, which it doesn't pay for.
     unsigned_bytes: u64,
-    /// Tunnels whose ledgers disagree; while there is one, nothing new is asked for.
+    /// Tunnels and processes whose ledgers disagree, by the id that [`super::subject`] names; while
+    /// there is one, nothing new is asked for.
     pub findings: BTreeMap<u128, Finding>,
     /// Findings past the table's size, and those of tunnels that were waived.
     pub findings_dropped: u64,
@@ -159,7 +160,7 @@ impl Lane {
         self.vouchered().saturating_sub(self.claimed.max(self.written_off))
     }
 
-    /// The first reason why nothing new is asked for.
+    /// The first reason why nothing new is asked for, and what it is about.
     pub fn held_back(&self) -> Option<(u128, Finding)> {
         self.findings.iter().next().map(|(tunnel, finding)| (*tunnel, *finding))
     }
@@ -212,6 +213,21 @@ impl Lane {
         } else {
             self.findings.insert(tunnel, finding);
         }
+    }
+
+    /// Takes a finding about bytes that are counted already: what was not signed for yet isn't
+    /// asked for any more.
+    pub(super) fn hold(&mut self, id: u128, finding: Finding) {
+        self.find(id, finding);
+        if self.findings.contains_key(&id) {
+            let signed = self.accepted.as_ref().map_or((0, 0), |a| (a.up_bytes, a.down_bytes));
+            (self.askable.up_bytes, self.askable.down_bytes) = signed;
+        }
+    }
+
+    /// What an operator has decided to bill all the same.
+    pub(super) fn waived(&self) -> &[u128] {
+        &self.waived
     }
 
     pub(super) fn waive(&mut self, tunnel: u128) {

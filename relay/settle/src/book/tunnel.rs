@@ -41,6 +41,11 @@ impl Tunnel {
         grown
     }
 
+    /// All that the tunnel was billed for.
+    pub(super) fn total(&self) -> Grown {
+        Grown { up_bytes: self.up_bytes, down_bytes: self.down_bytes, fell: false }
+    }
+
     /// Replaces the comparison of the ledgers and returns the one before.
     pub(super) fn compare(&mut self, comparison: Comparison) -> Comparison {
         std::mem::replace(&mut self.comparison, comparison)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use weir_usage::{Frame, Funding, HelloAck, SampleOffer, UsageRecord, VoucherOffer};
+use weir_usage::{AccessCount, Frame, Funding, HelloAck, SampleOffer, UsageRecord, VoucherOffer};
 
 use super::view::View;
 use crate::book::LaneKey;
@@ -21,6 +21,7 @@ const FRAMES_MAX: usize = 8192;
 pub(super) enum Request {
     Hello { epoch: u64, peer: Peer, reply: oneshot::Sender<HelloAck> },
     Record { record: Box<UsageRecord>, peer: Peer },
+    Access { epoch: u64, seen: AccessCount, peer: Peer },
     Voucher { offer: Box<VoucherOffer>, peer: Peer },
     Sample { offer: Box<SampleOffer>, peer: Peer },
     Journal { items: Vec<Item>, reply: oneshot::Sender<()> },
@@ -114,6 +115,14 @@ impl ClerkHandle {
     /// [`Error::Stopping`].
     pub async fn record(&self, record: Box<UsageRecord>, peer: &Peer) -> Result<(), Error> {
         self.send(Request::Record { record, peer: peer.clone() }).await
+    }
+
+    /// Has a relay's reading of ledger C compared with what it bills.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn access(&self, epoch: u64, seen: AccessCount, peer: &Peer) -> Result<(), Error> {
+        self.send(Request::Access { epoch, seen, peer: peer.clone() }).await
     }
 
     /// Has a voucher verified and journaled; the answer goes to the peer.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weir_usage::{Address, Ask, CreditState, ServiceNotice, SignedVoucher};
 
-use crate::book::{BookCounters, Lane, LaneKey};
+use crate::book::{AccessView, BookCounters, Lane, LaneKey, subject};
 use crate::journal::entry::AnchorLeaves;
 
 /// The state as of one commit.
@@ -14,6 +14,8 @@ pub struct View {
     pub lanes: BTreeMap<LaneKey, LaneView>,
     /// Where the streams of the relays that speak go on: records before are in the lanes.
     pub streams: BTreeMap<u64, u64>,
+    /// What those of them bill and what their kernels saw of clients, where a kernel counts.
+    pub access: BTreeMap<u64, AccessView>,
     /// Figures of the book.
     pub counters: BookCounters,
     /// Tunnels remembered.
@@ -86,8 +88,8 @@ pub struct LaneView {
     pub written_off: u128,
     /// Cumulative token units that the deposit covers.
     pub spendable: Option<u128>,
-    /// Tunnel, label and words of the first reason why nothing new is asked for.
-    pub held_back: Option<(u128, &'static str, String)>,
+    /// Label and words of the first reason why nothing new is asked for.
+    pub held_back: Option<(&'static str, String)>,
     /// How many such reasons there are.
     pub findings: usize,
     /// The kernel's bytes minus the relay's, client to target.
@@ -118,7 +120,7 @@ impl LaneView {
             spendable: lane.spendable,
             held_back: lane
                 .held_back()
-                .map(|(tunnel, finding)| (tunnel, finding.name(), finding.to_string())),
+                .map(|(id, finding)| (finding.name(), format!("{}: {finding}", subject(id)))),
             findings: lane.findings.len(),
             kernel_minus_relay_up: lane.kernel_minus_relay_up,
             kernel_minus_relay_down: lane.kernel_minus_relay_down,

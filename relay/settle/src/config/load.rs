@@ -257,6 +257,7 @@ fn read_tolerance(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Tolerance {
         tcp_deficit_bytes: s.or("tcp_deficit_bytes", 4 << 20, p),
         tcp_overhead_permille: s.or("tcp_overhead_permille", 200, p),
         tcp_overhead_bytes: s.or("tcp_overhead_bytes", 65_536, p),
+        access_holds_back: s.or("access_holds_back", true, p),
         unsigned_permille: s.or("unsigned_permille", 10, p),
     };
     s.finish(p);

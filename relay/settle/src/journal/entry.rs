@@ -11,6 +11,7 @@ use weir_usage::{
 };
 
 use crate::audit::Sibling;
+use crate::book::Uncarried;
 
 /// One entry: what happened, and when it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub enum Item {
     Statement(Box<SignedSample>),
     /// The usage key signed for an epoch.
     Vouched(Vouched),
+    /// A relay's process was found to bill what the kernel didn't see come from clients.
+    Uncarried(Uncarried),
 }
 
 /// A signed statement about an epoch.
@@ -338,6 +341,7 @@ const KIND_NOTE: u8 = 6;
 const KIND_SAMPLE: u8 = 7;
 const KIND_STATEMENT: u8 = 8;
 const KIND_VOUCHED: u8 = 9;
+const KIND_UNCARRIED: u8 = 10;
 /// Kind, time and length.
 const HEAD_LEN: usize = 1 + 8 + 4;
 /// Length prefix, version and kind of a socket frame.
@@ -363,6 +367,7 @@ impl Entry {
             Item::Sample(sample) => (KIND_SAMPLE, sample.encode()),
             Item::Statement(statement) => (KIND_STATEMENT, statement.encode()),
             Item::Vouched(value) => (KIND_VOUCHED, json(value)),
+            Item::Uncarried(value) => (KIND_UNCARRIED, json(value)),
         };
         out.push(kind);
         out.extend_from_slice(&self.at_ms.to_be_bytes());
@@ -393,6 +398,7 @@ impl Entry {
             KIND_SAMPLE => Item::Sample(Box::new(CoSigned::decode(body)?)),
             KIND_STATEMENT => Item::Statement(Box::new(SignedSample::decode(body)?)),
             KIND_VOUCHED => Item::Vouched(parse(body)?),
+            KIND_UNCARRIED => Item::Uncarried(parse(body)?),
             _ => return Err(EntryError::Kind(kind)),
         };
         *input = rest;

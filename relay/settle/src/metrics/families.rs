@@ -35,6 +35,14 @@ pub const FAMILIES: &[Family] = &[
         "Age of the oldest best voucher among lanes that owe something.",
     ),
     gauge("weir_settle_record_lag_seconds", "Time since the newest usage record's counters."),
+    gauge(
+        "weir_settle_access_billed_bytes",
+        "Payload billed by the connected relays' processes, by direction, where a kernel counts.",
+    ),
+    gauge(
+        "weir_settle_access_seen_bytes",
+        "UDP payload that their kernels saw on the side of clients (ledger C), by direction.",
+    ),
     counter("weir_settle_records_total", "Usage records since the journal began, by fate."),
     counter("weir_settle_vouchers_accepted_total", "Vouchers taken since the start."),
     counter("weir_settle_vouchers_refused_total", "Vouchers refused since the start, by reason."),
@@ -62,7 +70,10 @@ pub const FAMILIES: &[Family] = &[
         "weir_settle_withdrawal_seconds_left",
         "Time until a payer that withdraws can take its deposit.",
     ),
-    gauge("weir_settle_challenges", "Challenges of this exit, by state; `lost` are open ones."),
+    gauge(
+        "weir_settle_challenges",
+        "Challenges of this exit, by state; `lost` and `late` are open ones.",
+    ),
     gauge(
         "weir_settle_challenge_seconds_left",
         "Time until the open challenge that ends first can't be answered any more.",

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
 
 use super::families::FAMILIES;
-use crate::book::LaneKey;
+use crate::book::{AccessView, LaneKey};
 use crate::chain::ChainView;
 use crate::clerk::{LaneView, View};
 use crate::sidecar::Sidecar;
@@ -21,6 +21,7 @@ pub fn render(sidecar: &Sidecar) -> String {
     let view = sidecar.clerk.views().borrow().clone();
     money(&mut out, &view, sidecar.driver.view().earned);
     lanes(&mut out, &view);
+    access(&mut out, &view);
     records(&mut out, &view);
     let load = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
     out.one("weir_settle_relays", load(&sidecar.server.open));
@@ -51,7 +52,7 @@ fn lanes(out: &mut Text, view: &View) {
     }
     out.head("weir_settle_lane_held_back");
     for (key, lane) in shown() {
-        let reason = lane.held_back.as_ref().map_or("none", |(_, name, _)| name);
+        let reason = lane.held_back.as_ref().map_or("none", |(name, _)| name);
         let labels = format!("{},reason=\"{reason}\"", labels(key));
         out.value("weir_settle_lane_held_back", &labels, u8::from(lane.held_back.is_some()));
     }
@@ -75,6 +76,20 @@ fn lanes(out: &mut Text, view: &View) {
     out.one("weir_settle_oldest_voucher_age_seconds", owing.map(since).max().unwrap_or(0));
     let newest = view.lanes.values().map(|l| l.last_record_ms).max().unwrap_or(0);
     out.one("weir_settle_record_lag_seconds", if newest == 0 { 0 } else { age(newest) });
+}
+
+fn access(out: &mut Text, view: &View) {
+    let sum = |pick: fn(&AccessView) -> u64| -> u64 {
+        view.access.values().map(pick).fold(0, u64::saturating_add)
+    };
+    for (name, up, down) in [
+        ("weir_settle_access_billed_bytes", sum(|a| a.billed_up), sum(|a| a.billed_down)),
+        ("weir_settle_access_seen_bytes", sum(|a| a.seen_up), sum(|a| a.seen_down)),
+    ] {
+        out.head(name);
+        out.value(name, "direction=\"up\"", up);
+        out.value(name, "direction=\"down\"", down);
+    }
 }
 
 fn records(out: &mut Text, view: &View) {
@@ -170,6 +185,7 @@ fn duties(out: &mut Text, chain: &ChainView) {
     for (state, count) in [
         ("open", challenges.opened.saturating_sub(ended)),
         ("lost", challenges.lost),
+        ("late", challenges.late),
         ("answered", challenges.answered),
         ("unanswered", challenges.unanswered),
     ] {

@@ -183,8 +183,8 @@ pub fn changed(entry: &Entry, book: &Book, mut change: impl FnMut(Key)) {
         Item::Note(Note::WrittenOff { channel, lane, .. }) => {
             change(Key::Lane(LaneKey { channel: *channel, lane: *lane }));
         }
-        // It names no lane.
-        Item::Note(Note::Waived { .. }) => {
+        // They name no lane.
+        Item::Note(Note::Waived { .. }) | Item::Uncarried(_) => {
             book.lanes().keys().for_each(|key| change(Key::Lane(*key)));
         }
         Item::Outbox(step) => change(Key::Intent(step.intent)),

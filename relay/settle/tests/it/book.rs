@@ -2,12 +2,12 @@
 
 use crate::common::{EXIT, channel, config, domain, pay, payer, stamped, terms, usage};
 use proptest::prelude::*;
-use weir_settle::book::{Book, Finding, LaneKey, RecordFate, Verdict};
+use weir_settle::book::{Book, Finding, LaneKey, RecordFate, Uncarried, Verdict};
 use weir_settle::journal::Entry;
 use weir_settle::journal::entry::{Item, Note};
 use weir_usage::{
-    Ask, ChannelId, Digest, Domain, ExitFlow, FlowAmount, Funding, RecordChain, Refusal,
-    SigningKey, Transport, UsageRecord, VoucherOffer,
+    AccessCount, Ask, ChannelId, Digest, Domain, ExitFlow, FlowAmount, Funding, RecordChain,
+    Refusal, SigningKey, Transport, UsageRecord, VoucherOffer,
 };
 
 const LANE: LaneKey = LaneKey { channel: ChannelId([0; 32]), lane: 0 };
@@ -278,6 +278,68 @@ fn kernel_counts_that_died_with_a_second_process_change_nothing() {
     let state = &book.lanes()[&lane()];
     assert_eq!((state.held_back(), state.kernel_minus_relay_up), (None, 0));
     assert_eq!(book.ask(&lane()).unwrap().up_bytes, 1_000_000);
+}
+
+/// A tunnel of the relay's process 1.
+fn of_process(number: u128) -> u128 {
+    1 << 64 | number
+}
+
+fn seen(up: u64, down: u64) -> AccessCount {
+    let amount = |payload_bytes| FlowAmount { payload_bytes, ..FlowAmount::default() };
+    AccessCount { up: amount(up), down: amount(down), unread_bytes: 0 }
+}
+
+#[test]
+fn a_process_that_bills_what_came_from_no_client_has_its_lanes_held_back() {
+    let mut book = book();
+    let mut chain = RecordChain::new(EXIT, 1);
+    let other = LaneKey { lane: 1, ..lane() };
+    book.record(&stamped(&mut chain, 0, of_process(1), 1_000, 9_000));
+    // The kernel's packets have headers and more in them; what a client breaks off never left.
+    assert_eq!(book.access(1, seen(1_000, 0)), None);
+    assert_eq!(book.access(1, AccessCount { unread_bytes: 100, ..seen(900, 0) }), None);
+    let asked = book.ask(&lane()).unwrap();
+    assert_eq!(asked.up_bytes, 1_000);
+    // Not this process's: the dead one's, whose stream this one goes on with.
+    book.record(&stamped(&mut chain, 1, 77, 5_000, 0));
+    assert_eq!(book.access(1, seen(1_000, 0)), None);
+
+    book.record(&stamped(&mut chain, 0, of_process(1), 3_000, 9_000));
+    book.record(&stamped(&mut chain, 0, of_process(2), 100, 0));
+    let found = book.access(1, seen(2_600, 1 << 40)).unwrap();
+    assert_eq!(found, Uncarried { epoch: 1, billed_up: 3_100, seen_up: 2_600 });
+    book.uncarried(&found);
+    let (id, finding) = book.lanes()[&lane()].held_back().unwrap();
+    assert_eq!((id, finding), (of_process(u64::MAX.into()), Finding::Uncarried { bytes: 500 }));
+    assert_eq!(book.lanes()[&other].held_back(), None);
+    assert_eq!(book.ask(&lane()).unwrap().amount, 0, "not what was counted before it either");
+    assert_eq!(book.access(1, seen(2_600, 0)), None, "it is journaled once");
+
+    // What it goes on to bill is held back too, on whatever lane; a new process isn't.
+    book.record(&stamped(&mut chain, 1, of_process(3), 10, 0));
+    assert_eq!(book.lanes()[&other].held_back(), Some((id, finding)));
+    let mut next = RecordChain::new(EXIT, 2);
+    book.record(&stamped(&mut next, 2, 2 << 64, 10, 0));
+    assert_eq!(book.access(2, seen(10, 0)), None);
+
+    book.note(&Note::Waived { tunnel: format!("{id:032x}"), reason: "by loopback".into() });
+    assert_eq!(book.ask(&lane()).unwrap().up_bytes, 3_100);
+    assert_eq!(book.lanes()[&other].held_back(), None);
+    book.record(&stamped(&mut chain, 1, of_process(4), 1 << 20, 0));
+    assert_eq!(book.access(1, seen(2_600, 0)), None);
+    assert_eq!(book.lanes()[&other].held_back(), None, "waived is waived");
+}
+
+#[test]
+fn an_operator_may_have_ledger_c_shown_only() {
+    let mut config = config();
+    config.tolerance.access_holds_back = false;
+    let mut book = Book::new(&config, [9; 32]);
+    book.record(&stamped(&mut RecordChain::new(EXIT, 1), 0, of_process(1), 1_000, 0));
+    assert_eq!(book.access(1, seen(0, 0)), None);
+    let view = book.access_view(1).unwrap();
+    assert_eq!((view.billed_up, view.seen_up), (1_000, 0));
 }
 
 #[test]

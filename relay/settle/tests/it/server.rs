@@ -12,7 +12,7 @@ use weir_settle::keys::Wallet;
 use weir_settle::server::bind;
 use weir_settle::sidecar::{self, Running};
 use weir_settle::storage::{FileStorage, Storage};
-use weir_usage::{ExitId, Frame, Funding, Hello, NEWS_WITHIN, Refusal};
+use weir_usage::{AccessCount, ExitId, FlowAmount, Frame, Funding, Hello, NEWS_WITHIN, Refusal};
 
 use crate::common::disk::{Disk, Fault};
 use crate::common::relay::Relay;
@@ -103,6 +103,55 @@ async fn what_a_given_up_connection_still_holds_does_not_take_the_place_of_later
     let key = weir_settle::book::LaneKey { channel: channel(), lane: 0 };
     assert_eq!(view.lanes[&key].up_bytes, 150);
     assert_eq!(view.counters.duplicates, 0);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_kernel_saw_come_from_clients_is_not_asked_for_and_a_restart_forgets_nothing() {
+    let lab = Lab::new();
+    let running = lab.start().await;
+    let mut relay = lab.relay(7).await;
+    let count = |payload_bytes| {
+        let up = FlowAmount { payload_bytes, ..FlowAmount::default() };
+        Frame::Access(AccessCount { up, ..AccessCount::default() })
+    };
+    let tunnel = 7 << 64 | 1;
+    relay.report(usage(channel(), 0, tunnel, 1000, 500)).await;
+    relay.send(&count(1_200)).await;
+    let ask = relay.ask(channel(), 0, 1500).await;
+    assert!(matches!(relay.offer(pay(&ask)).await, Frame::VoucherAck(_)));
+    // The relay sends its reading with the records that it is about.
+    let mut forged = usage(channel(), 0, tunnel, 5000, 500);
+    relay.chain.stamp(&mut forged);
+    let both = [Frame::Record(Box::new(forged)).encode(), count(1_300).encode()].concat();
+    relay.send_bytes(&both).await.unwrap();
+    relay.acked().await;
+    let held = |status: &serde_json::Value| status["lanes"][0]["held_back"].clone();
+    let status = eventually("the lane is held back", Duration::from_secs(20), async || {
+        let status = control::ask(&lab.config.control, &Request::Status).await.unwrap();
+        held(&status).is_string().then_some(status)
+    })
+    .await;
+    let id = format!("{tunnel:032x}").replace("0000000000000001", "ffffffffffffffff");
+    assert_eq!(
+        held(&status),
+        format!(
+            "relay process 0000000000000007 ({id}): it bills 3700 bytes that the kernel never saw \
+             come from clients"
+        )
+    );
+    assert_eq!(status["access"]["0000000000000007"]["billed_up"], 5000);
+    assert_eq!(status["lanes"][0]["asked"], "1500", "what was signed for: {status}");
+    let troubles = status["troubles"].as_array().unwrap();
+    assert!(troubles.iter().any(|trouble| trouble["name"] == "held_back"), "{status}");
+    running.kill().await;
+
+    let running = lab.start().await;
+    let status = control::ask(&lab.config.control, &Request::Status).await.unwrap();
+    assert!(held(&status).is_string(), "{status}");
+    let note = weir_settle::journal::entry::Note::Waived { tunnel: id, reason: "seen".into() };
+    control::ask(&lab.config.control, &Request::Note(note)).await.unwrap();
+    lab.relay(7).await.ask(channel(), 0, 5500).await;
     running.stop().await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use tempfile::TempDir;
-use weir_settle::book::{Book, LaneKey};
+use weir_settle::book::{Book, LaneKey, Uncarried};
 use weir_settle::chain::Past;
 use weir_settle::config::Config;
 use weir_settle::journal::entry::{
@@ -76,7 +76,7 @@ impl Lab {
     }
 
     fn item(&mut self, open: &mut Opened<Disk>) -> Item {
-        match self.rng.below(12) {
+        match self.rng.below(13) {
             0 => self.voucher(&mut open.book),
             1 => Item::Outbox(self.step(&open.past)),
             2 => Item::Outbox(self.step(&open.past)),
@@ -91,6 +91,7 @@ impl Lab {
                 let tunnel = format!("{:032x}", self.rng.below(9));
                 Item::Note(Note::Waived { tunnel, reason: "seen".into() })
             }
+            12 => self.uncarried(),
             5 => Item::Note(Note::WrittenOff {
                 channel: channel(),
                 lane: self.rng.below(2) as u32,
@@ -103,6 +104,17 @@ impl Lab {
                 price_per_gib: PRICE,
             }),
             _ => self.record(&open.book),
+        }
+    }
+
+    /// The process whose tunnels are 0 to 8 bills what no kernel saw, or an operator waives it.
+    fn uncarried(&mut self) -> Item {
+        match self.rng.below(4) {
+            0 => {
+                let tunnel = format!("{:032x}", u64::MAX);
+                Item::Note(Note::Waived { tunnel, reason: "seen".into() })
+            }
+            epoch => Item::Uncarried(Uncarried { epoch: epoch / 2, billed_up: 9, seen_up: 2 }),
         }
     }
 

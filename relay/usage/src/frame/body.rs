@@ -1,14 +1,14 @@
 //! Frames to bytes and back.
 
 use super::{
-    CreditState, Frame, Funding, Hello, HelloAck, MAX_REASON_BYTES, Refusal, SampleAck,
-    SampleOffer, SampleRefusal, SampleRefused, ServiceNotice, VoucherAck, VoucherOffer,
+    AccessCount, CreditState, Frame, Funding, Hello, HelloAck, MAX_REASON_BYTES, Refusal,
+    SampleAck, SampleOffer, SampleRefusal, SampleRefused, ServiceNotice, VoucherAck, VoucherOffer,
     VoucherRefused, WIRE_VERSION,
 };
 use crate::wire::{Decoder, Encoder};
 use crate::{
-    Address, Ask, ChannelId, Digest, Domain, Error, ExitId, Price, Signature, SignedSample,
-    SignedVoucher, SlaId, UsageRecord, Voucher,
+    Address, Ask, ChannelId, Digest, Domain, Error, ExitId, FlowAmount, Price, Signature,
+    SignedSample, SignedVoucher, SlaId, UsageRecord, Voucher,
 };
 
 impl Frame {
@@ -57,6 +57,7 @@ impl Frame {
             Frame::Sample(_) => 11,
             Frame::SampleAck(_) => 12,
             Frame::SampleRefused(_) => 13,
+            Frame::Access(_) => 14,
         }
     }
 
@@ -69,6 +70,11 @@ impl Frame {
                 out.u64(ack.epoch).u64(ack.next_seq).bytes(&ack.head.0);
             }
             Frame::Record(record) => record.encode_into(out.0),
+            Frame::Access(access) => {
+                access.up.encode_into(out);
+                access.down.encode_into(out);
+                out.u64(access.unread_bytes);
+            }
             Frame::RecordAck { next_seq } => {
                 out.u64(*next_seq);
             }
@@ -169,6 +175,11 @@ impl Frame {
                 query: input.u64("query")?,
                 refusal: decode_sample_refusal(input)?,
                 reason: input.text("reason", MAX_REASON_BYTES)?.to_owned(),
+            }),
+            14 => Frame::Access(AccessCount {
+                up: FlowAmount::decode_from(input)?,
+                down: FlowAmount::decode_from(input)?,
+                unread_bytes: input.u64("unread_bytes")?,
             }),
             value => return Err(input.bad("kind", 1, value.into(), "unknown frame kind")),
         })

@@ -53,7 +53,7 @@ impl UsageRecord {
         }
         let flow = self.flow.unwrap_or_default();
         for amount in [flow.up, flow.down] {
-            out.u64(amount.packets).u64(amount.payload_bytes).u64(amount.wire_bytes);
+            amount.encode_into(&mut out);
         }
     }
 
@@ -91,7 +91,8 @@ impl UsageRecord {
         let t1_ms = input.u64("t1")?;
         let up = direction(input, "up")?;
         let down = direction(input, "down")?;
-        let flow = ExitFlow { up: flow_amount(input)?, down: flow_amount(input)? };
+        let flow =
+            ExitFlow { up: FlowAmount::decode_from(input)?, down: FlowAmount::decode_from(input)? };
         let flow = if flags & FLAG_FLOW != 0 {
             Some(flow)
         } else if flow == ExitFlow::default() {
@@ -137,10 +138,16 @@ fn amount(input: &mut Decoder<'_>, field: &'static str) -> Result<Amount, Error>
     Ok(Amount { bytes: input.u64(field)?, packets: input.u64(field)? })
 }
 
-fn flow_amount(input: &mut Decoder<'_>) -> Result<FlowAmount, Error> {
-    Ok(FlowAmount {
-        packets: input.u64("flow packets")?,
-        payload_bytes: input.u64("flow payload_bytes")?,
-        wire_bytes: input.u64("flow wire_bytes")?,
-    })
+impl FlowAmount {
+    pub(crate) fn encode_into(self, out: &mut Encoder<'_>) {
+        out.u64(self.packets).u64(self.payload_bytes).u64(self.wire_bytes);
+    }
+
+    pub(crate) fn decode_from(input: &mut Decoder<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            packets: input.u64("flow packets")?,
+            payload_bytes: input.u64("flow payload_bytes")?,
+            wire_bytes: input.u64("flow wire_bytes")?,
+        })
+    }
 }

@@ -4,11 +4,11 @@ use proptest::array::{uniform20, uniform32};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_usage::{
-    Address, Amount, Ask, ChannelId, CoSigned, CreditState, DROP_REASONS, Digest, Direction,
-    Domain, ExitFlow, ExitId, FlowAmount, Frame, Funding, Hello, HelloAck, MAX_REASON_BYTES, Price,
-    Refusal, SIGNATURE_BYTES, Sample, SampleAck, SampleOffer, SampleRefusal, SampleRefused,
-    ServiceNotice, Signature, SignedSample, SignedVoucher, SlaId, Transport, UsageRecord, Voucher,
-    VoucherAck, VoucherOffer, VoucherRefused,
+    AccessCount, Address, Amount, Ask, ChannelId, CoSigned, CreditState, DROP_REASONS, Digest,
+    Direction, Domain, ExitFlow, ExitId, FlowAmount, Frame, Funding, Hello, HelloAck,
+    MAX_REASON_BYTES, Price, Refusal, SIGNATURE_BYTES, Sample, SampleAck, SampleOffer,
+    SampleRefusal, SampleRefused, ServiceNotice, Signature, SignedSample, SignedVoucher, SlaId,
+    Transport, UsageRecord, Voucher, VoucherAck, VoucherOffer, VoucherRefused,
 };
 
 pub(crate) fn channel() -> impl Strategy<Value = ChannelId> {
@@ -246,6 +246,9 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
             Frame::HelloAck(HelloAck { epoch, next_seq, head })
         }),
         record().prop_map(|record| Frame::Record(Box::new(record))),
+        (flow_amount(), flow_amount(), any::<u64>()).prop_map(|(up, down, unread_bytes)| {
+            Frame::Access(AccessCount { up, down, unread_bytes })
+        }),
         any::<u64>().prop_map(|next_seq| Frame::RecordAck { next_seq }),
         ask().prop_map(Frame::Ask),
         offer.prop_map(Frame::Voucher),

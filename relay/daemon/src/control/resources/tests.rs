@@ -36,6 +36,7 @@ fn ask() -> Ask {
 /// Of engines that received so many bytes from clients, of which the kernel saw 1,000.
 fn reading(engines: u64) -> Reading {
     let access = |payload_bytes| Access {
+        unread_bytes: 0,
         up: FlowAmount { payload_bytes, ..FlowAmount::default() },
         down: FlowAmount::default(),
     };
