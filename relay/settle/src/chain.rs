@@ -13,6 +13,7 @@ pub mod days;
 pub mod deploy;
 pub mod force;
 mod kept;
+pub mod nodes;
 pub mod once;
 pub mod outbox;
 pub mod payer;
@@ -21,6 +22,7 @@ pub mod preview;
 mod price;
 pub mod quorum;
 mod refresh;
+mod rival;
 pub mod rpc;
 mod view;
 pub mod vouch;
@@ -158,6 +160,8 @@ pub struct Driver {
     started_ms: u64,
     /// What is due and isn't done.
     waiting: Vec<Waiting>,
+    /// Who else anchors with the claim key, in words; from then on nothing more is signed for.
+    rival: Option<String>,
     /// The wallet's nonce of which it was said that somebody else had a part in it.
     stranger: Option<u64>,
     /// When it was last said that the wallet is low.
@@ -242,6 +246,7 @@ impl Driver {
             started: Instant::now(),
             started_ms: crate::now_ms(),
             waiting: Vec::new(),
+            rival: None,
             stranger: None,
             wallet_said: None,
             refreshed: None,
@@ -307,6 +312,8 @@ impl Driver {
         if self.job.is_some() {
             let view = self.clerk.view().await?;
             self.plan_leaving(&view).await?;
+            // Somebody's settle-now may take longer than a challenge has.
+            self.plan_answers().await?;
             self.run_job(head).await?;
         } else {
             self.plan().await?;

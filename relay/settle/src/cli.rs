@@ -221,9 +221,10 @@ struct ConfigFile {
 
 #[derive(Debug, Group)]
 struct Chain {
-    /// JSON-RPC endpoint, or where its URL is: /path of a file, or credential:NAME.
-    #[arg(long)]
-    rpc: Endpoint,
+    /// JSON-RPC endpoint, or where its URL is: /path of a file, or credential:NAME. Given several
+    /// times, more than half must say the same (of two, both), and transactions go to all.
+    #[arg(long, required = true)]
+    rpc: Vec<Endpoint>,
     /// File with the key that signs and pays for gas, or credential:NAME.
     #[arg(long)]
     key_file: Option<Secret>,

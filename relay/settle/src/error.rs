@@ -32,6 +32,17 @@ pub enum Error {
         /// The journal.
         path: PathBuf,
     },
+    /// Another sidecar signs with this usage key. Operator.
+    #[error(
+        "the usage key in {} is in use by another weir-settle: what two of them sign contradicts \
+         itself, and costs the stake. Stop the other one, or give this exit a usage key and a stake \
+         of its own",
+        path.display()
+    )]
+    KeyInUse {
+        /// The key's file.
+        path: PathBuf,
+    },
     /// The journal was damaged after it was written. Operator.
     #[error(
         "journal is damaged at offset {offset}: {detail}. Entries after it were acked, so nothing \
@@ -165,7 +176,10 @@ pub enum Error {
         reason: String,
     },
     /// Nodes say different things, so none of them is believed. Node.
-    #[error("the RPC endpoints disagree, so nothing is done: {words}")]
+    #[error(
+        "the RPC endpoints disagree, so nothing is done: {words}. One of them lies, is broken or is \
+         on another fork: find out which, with a third one if need be, and leave it out"
+    )]
     Disagreement {
         /// On what, and who says what.
         words: String,

@@ -8,7 +8,7 @@
 mod secret;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::Path;
 
@@ -63,6 +63,27 @@ impl Keys {
         let usage = usage.map(|key| key.signing_key()).transpose()?;
         Ok(Self { claim, usage })
     }
+}
+
+/// Holds a usage key's file for as long as the value lives, also over kill -9: two sidecars that
+/// sign with one key contradict each other. The lock is on the file itself, so another copy of it,
+/// such as the credential of another unit, is another lock.
+///
+/// # Errors
+/// [`Error::KeyInUse`] if another process holds it; [`Error::Io`].
+pub fn hold(key: &Secret) -> Result<File, Error> {
+    let path = key.path()?;
+    let file = File::open(&path).map_err(Error::io("open the secret's file", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Error::KeyInUse { path }),
+        // Some network filesystems lock no file that is open for reading only.
+        Err(TryLockError::Error(e)) => warn!(
+            path = %path.display(),
+            "the usage key's file can't be locked, so a second sidecar with it isn't noticed: {e}"
+        ),
+    }
+    Ok(file)
 }
 
 /// Signs transactions. `Debug` shows the address only.

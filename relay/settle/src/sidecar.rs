@@ -1,5 +1,6 @@
 //! Everything put together: one journal, one clerk, one driver, three sockets.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -15,10 +16,10 @@ use crate::control;
 use crate::error::Error;
 use crate::journal::entry::SampleDay;
 use crate::journal::{Header, Journal, read_header};
-use crate::keys::{Wallet, random32};
+use crate::keys::{self, Wallet, random32};
 use crate::metrics;
 use crate::server::{self, ServerCounters};
-use crate::service;
+use crate::service::{self, Desk};
 use crate::state::{self, Doubt, Keeper, Place};
 use crate::storage::Storage;
 
@@ -43,6 +44,8 @@ pub struct Running {
     stop: watch::Sender<bool>,
     clerk: JoinHandle<Result<(), Error>>,
     tasks: JoinSet<()>,
+    // Held, never read: nobody else on this host signs with the usage key.
+    _usage_key: Option<File>,
 }
 
 /// Replays the journal, opens the sockets and starts all tasks.
@@ -69,6 +72,7 @@ pub async fn start_kept<S>(
 where
     S: Storage + 'static,
 {
+    let usage_key = config.usage_key.as_ref().map(|usage| keys::hold(&usage.key)).transpose()?;
     let fresh = fresh(&config)?;
     let Opened { journal, book, past, keeper } = match place {
         Some(place) => resume(&config, storage, fresh, place)?,
@@ -83,11 +87,7 @@ where
         tunnels = book.tunnels(),
         "journal replayed"
     );
-    let mut desk = service::load(&config)?;
-    desk.begin(crate::now_ms(), book.lanes());
-    for (sla, decided) in &past.days {
-        desk.close(SampleDay { sla: *sla, day: decided.day });
-    }
+    let desk = desk(&config, &book, &past, crate::now_ms())?;
     let rpc = Quorum::of(&config.chain)?;
     let listener = server::bind(&config.socket, config.socket_mode)?;
     let control = server::bind(&config.control, 0o600)?;
@@ -124,7 +124,7 @@ where
     if let Some(admin) = admin {
         tasks.spawn(metrics::serve(admin, sidecar.clone(), stopped));
     }
-    Ok(Running { sidecar, stop, clerk, tasks })
+    Ok(Running { sidecar, stop, clerk, tasks, _usage_key: usage_key })
 }
 
 /// What a sidecar starts from.
@@ -176,6 +176,20 @@ pub fn resume<S: Storage>(
     let tail = journal.entries() - position.entries;
     info!(entries = tail, "went on from the kept state");
     Ok(Opened { journal, book, past: keeper.past().clone(), keeper: Some(keeper) })
+}
+
+/// The desk of a configuration as it is after a restart: it compares from now on, and signs nothing
+/// of a day that has a root.
+///
+/// # Errors
+/// As [`service::load`].
+pub fn desk(config: &Config, book: &Book, past: &Past, now_ms: u64) -> Result<Desk, Error> {
+    let mut desk = service::load(config)?;
+    desk.begin(now_ms, book.lanes());
+    for (sla, decided) in &past.days {
+        desk.close(SampleDay { sla: *sla, day: decided.day });
+    }
+    Ok(desk)
 }
 
 fn fresh(config: &Config) -> Result<Header, Error> {

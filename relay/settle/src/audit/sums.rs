@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use weir_sla::calendar::{DAY_S, date};
 use weir_usage::bond::StreamStatement;
 use weir_usage::merkle::Anchor;
 use weir_usage::pedersen::{self, Blinder, Commitment, Opening};
@@ -53,8 +54,18 @@ impl Hidden {
     /// the files can be made again.
     ///
     /// # Errors
-    /// [`Error::Audit`] for more lanes than a list holds.
+    /// [`Error::Audit`] for a day of samples, or for more lanes than a list holds.
     pub fn make(header: &Header, anchor: &AnchorLeaves) -> Result<(Self, Vec<Own>), Error> {
+        if let Some(day) = anchor.day {
+            return Err(Error::Audit(format!(
+                "{} is no accounting period but the samples of {} under agreement {}: its sums are \
+                 bytes by hour, not what lanes have signed for. `weir-settle export` lists the \
+                 periods as rows `anchor`",
+                anchor.epoch,
+                date(day.day.saturating_mul(DAY_S)),
+                day.sla
+            )));
+        }
         if anchor.leaves.len() > pedersen::COMMITMENTS_MAX {
             let (lanes, max) = (anchor.leaves.len(), pedersen::COMMITMENTS_MAX);
             return Err(Error::Audit(format!("{lanes} lanes are more than {max}")));

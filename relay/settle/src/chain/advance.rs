@@ -29,27 +29,32 @@ const GONE_FOR: Duration = Duration::from_secs(1);
 impl Driver {
     /// Moves every open intent as far as the chain allows. `head` is the newest block.
     pub(super) async fn advance(&mut self, head: u64) -> Result<(), Error> {
-        // What would be lost otherwise is signed first, whatever was planned before it.
-        // Then answers, which have days but not more, then the rest in its order.
+        // What would be lost otherwise is signed first, whatever was planned before it. Then
+        // answers whose time runs out, then the rest in its order.
         let urgency = |i: &Intent| match i.action {
             _ if self.left(i).is_some() => 0,
-            Action::Answer { .. } => 1,
+            Action::Answer { challenge, .. } if self.ends_soon(challenge) => 1,
             _ => 2,
         };
         let mut intents: Vec<(u8, u64)> =
             self.past.outbox.open().map(|i| (urgency(i), i.id)).collect();
         intents.sort_unstable();
         let ids: Vec<u64> = intents.into_iter().map(|(_, id)| id).collect();
-        for id in ids {
-            let Some(intent) = self.past.outbox.get(id).cloned() else { continue };
-            if intent.nonce.is_some() {
+        // All that were signed come first: where one's block has left the chain, its nonce is the
+        // next one, and nothing that is signed before it is sent again can be mined.
+        for id in &ids {
+            if let Some(intent) = self.past.outbox.get(*id).filter(|i| i.nonce.is_some()).cloned() {
                 self.follow(intent, head).await?;
-                continue;
             }
+        }
+        for id in ids {
             // One transaction under way at a time: then the account's nonce on chain says where to
             // go on, and a stuck transaction can't be overtaken by the ones behind it.
             let waiting = |i: &Intent| matches!(i.state, State::Signed | State::Broadcast);
-            if !self.past.outbox.open().any(waiting) {
+            if self.past.outbox.open().any(waiting) {
+                break;
+            }
+            if let Some(intent) = self.past.outbox.get(id).filter(|i| i.nonce.is_none()).cloned() {
                 self.sign_first(intent, head).await?;
             }
         }

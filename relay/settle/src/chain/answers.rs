@@ -56,9 +56,12 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     on: bool,
-    /// Between these two numbers, both included, all are known.
-    oldest: u64,
-    newest: u64,
+    /// The number of the one to be read next.
+    next: u64,
+    /// All that are in time were read since one was first missed, or are being read.
+    is_afresh: bool,
+    /// Open ones whose time is over.
+    late: u64,
     known: BTreeMap<u64, Known>,
     /// Opened, answered and unanswered so far.
     record: (u64, u64, u64),
@@ -78,6 +81,10 @@ pub struct ChallengesView {
     pub unanswered: u64,
     /// That can't be answered, among those that are open.
     pub lost: u64,
+    /// Open ones whose time is over: nobody has recorded yet that they went unanswered.
+    pub late: u64,
+    /// Open ones that are remembered. The others' turn comes as these are done.
+    pub watched: u64,
     /// Why they couldn't be read the last time.
     pub trouble: Option<String>,
     /// Fees to be fetched.
@@ -102,6 +109,11 @@ pub struct ChallengeView {
 impl Answers {
     pub(super) fn new(on: bool) -> Self {
         Self { on, ..Self::default() }
+    }
+
+    /// How many of those that are open aren't known.
+    fn missing(&self, open: u64) -> u64 {
+        open.saturating_sub(self.known.len() as u64)
     }
 }
 
@@ -143,51 +155,97 @@ impl Driver {
         for (_, id) in again.into_iter().take(LOOKS_MAX) {
             self.read_challenge(contract, id).await?;
         }
+        self.forget_late();
         let call = IChallenges::challengeCountCall {};
         let count: u64 = self.rpc.view(contract, call).await?.saturating_to();
-        if self.answers.newest == 0 {
-            (self.answers.newest, self.answers.oldest) = (count, count.saturating_add(1));
+        self.find_challenges(contract, open, count).await
+    }
+
+    /// What can't be answered any more makes room for what can.
+    fn forget_late(&mut self) {
+        let now = self.chain.time;
+        let known = &mut self.answers.known;
+        let before = known.len();
+        known.retain(|_, one| one.answer_by >= now);
+        let late = before - known.len();
+        self.answers.late = self.answers.late.saturating_add(late as u64);
+        if late > 0 {
+            error!(late, "challenges went unanswered: their time is over");
         }
-        let is_missing =
-            |known: &BTreeMap<u64, Known>| (known.len() as u64) < open && known.len() < KNOWN_MAX;
+    }
+
+    /// Reads challenges until all that are open are known, or are known to be late; a bounded
+    /// number, in their order, which is the order in which they end.
+    async fn find_challenges(
+        &mut self,
+        contract: alloy::primitives::Address,
+        open: u64,
+        count: u64,
+    ) -> Result<(), Error> {
+        // Blocks left the chain, and challenges with them; others get their numbers.
+        self.answers.next = self.answers.next.min(count.saturating_add(1));
+        self.answers.late = self.answers.late.min(self.answers.missing(open));
         for _ in 0..LOOKS_MAX {
-            if !is_missing(&self.answers.known) {
+            let missing = self.answers.missing(open);
+            if missing <= self.answers.late || self.answers.known.len() >= KNOWN_MAX {
                 break;
             }
-            if self.answers.newest < count {
-                let id = self.answers.newest + 1;
+            let id = self.answers.next;
+            if (1..=count).contains(&id) {
                 self.read_challenge(contract, id).await?;
-                self.answers.newest = id;
-            } else if self.answers.oldest > 1 {
-                let id = self.answers.oldest - 1;
-                let answer_by = self.read_challenge(contract, id).await?;
-                // All before it end before it.
-                self.answers.oldest = if answer_by < self.chain.time { 1 } else { id };
+                self.answers.next = id + 1;
+            } else if self.answers.is_afresh {
+                self.answers.late = missing;
             } else {
-                break;
+                // The first look; or a number that was somebody else's is this exit's now.
+                self.answers.next = self.first_in_time(contract, count).await?;
+                self.answers.is_afresh = true;
             }
         }
-        if self.answers.known.len() as u64 == open {
-            self.answers.newest = count;
+        if self.answers.missing(open) <= self.answers.late {
+            self.answers.is_afresh = false;
+            // None of the others is this exit's, if all that are known were looked at just now.
+            if self.answers.known.len() <= LOOKS_MAX {
+                self.answers.next = count.saturating_add(1);
+            }
         }
         Ok(())
     }
 
-    /// Reads a challenge, and remembers it if it is one for this exit to answer. Returns when it
-    /// ends.
+    /// The number of the first challenge whose time isn't over: each ends no sooner than the one
+    /// before it.
+    async fn first_in_time(
+        &self,
+        contract: alloy::primitives::Address,
+        count: u64,
+    ) -> Result<u64, Error> {
+        let (mut low, mut high) = (1, count.saturating_add(1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let call = IChallenges::challengesCall { challengeId: U256::from(middle) };
+            if self.rpc.view(contract, call).await?.answerBy < self.chain.time {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Reads a challenge, and remembers it if it is one for this exit to answer.
     async fn read_challenge(
         &mut self,
         contract: alloy::primitives::Address,
         id: u64,
-    ) -> Result<u64, Error> {
+    ) -> Result<(), Error> {
         let call = IChallenges::challengesCall { challengeId: U256::from(id) };
         let found = self.rpc.view(contract, call).await?;
         let is_ours = found.exit == self.address() && found.state == OPEN;
+        if !is_ours {
+            self.answers.known.remove(&id);
+        }
         if !is_ours || found.answerBy < self.chain.time {
-            if self.answers.known.remove(&id).is_some() && found.state == OPEN {
-                error!(id, epoch = found.epoch, "a challenge went unanswered: its time is over");
-            }
-            return Ok(found.answerBy);
+            return Ok(());
         }
         let mut known = Known {
             epoch: found.epoch,
@@ -198,8 +256,8 @@ impl Driver {
         };
         // What an anchor holds doesn't change while this process lives.
         known.lost = match self.answers.known.get(&id) {
-            Some(before) => before.lost.clone(),
-            None => self.shown(contract, found.epoch).await?.err(),
+            Some(before) if before.epoch == found.epoch => before.lost.clone(),
+            _ => self.shown(contract, found.epoch).await?.err(),
         };
         if self.answers.known.insert(id, known.clone()).is_none() {
             info!(id, epoch = known.epoch, answer_by = known.answer_by, "challenged");
@@ -207,7 +265,7 @@ impl Driver {
                 error!(id, "a challenge can't be answered: {words}");
             }
         }
-        Ok(found.answerBy)
+        Ok(())
     }
 
     /// The leaves that were anchored for an epoch, or why there are none.
@@ -278,6 +336,13 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether a challenge is one of those that don't wait any more.
+    pub(super) fn ends_soon(&self, challenge: u64) -> bool {
+        let left_s = |one: &Known| one.answer_by.saturating_sub(self.chain.time);
+        let known = self.answers.known.get(&challenge);
+        known.is_some_and(|one| left_s(one) <= self.policy.deadline.as_secs())
+    }
+
     fn answer_waits(&self, known: &Known, action: &Action, left_s: u64) -> Option<Waiting> {
         let wait = |reason, words| Some(Waiting { kind: "answer", channel: None, reason, words });
         if self.wallet_is_low() {
@@ -341,6 +406,8 @@ impl Driver {
             answered,
             unanswered,
             lost: answers.known.values().filter(|one| one.lost.is_some()).count() as u64,
+            late: answers.late,
+            watched: answers.known.len() as u64,
             trouble: answers.trouble.clone(),
             owed_wei: answers.owed_wei.to_string(),
             open,

@@ -23,8 +23,8 @@ use serde::Serialize;
 use weir_usage::bond::BondDomain;
 
 use super::contracts::{self, IERC20};
+use super::nodes::Nodes;
 use super::once;
-use super::rpc::Rpc;
 use crate::error::Error;
 use crate::keys::Wallet;
 use abi::{IAllowance, IOperatorBond};
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The contract on a chain.
 #[derive(Debug, Clone)]
 pub struct Bond {
-    rpc: Rpc,
+    nodes: Nodes,
     domain: BondDomain,
 }
 
@@ -54,9 +54,10 @@ impl Bond {
     /// The contract at this address, if it is one.
     ///
     /// # Errors
-    /// [`Error::NoContract`] or [`Error::Rpc`].
-    pub async fn at(rpc: Rpc, contract: weir_usage::Address) -> Result<Self, Error> {
-        let domain = BondDomain { chain_id: rpc.chain_id().await?, bond: contract };
+    /// [`Error::NoContract`], [`Error::Rpc`] or [`Error::Disagreement`].
+    pub async fn at(nodes: impl Into<Nodes>, contract: weir_usage::Address) -> Result<Self, Error> {
+        let nodes = nodes.into();
+        let domain = BondDomain { chain_id: nodes.chain_id().await?, bond: contract };
         let at = contracts::address(contract);
         let missing = |reason: String| Error::NoContract {
             contract: "OperatorBond",
@@ -64,30 +65,32 @@ impl Bond {
             chain_id: domain.chain_id,
             reason,
         };
-        if rpc.code(at).await?.is_empty() {
+        if nodes.code(at).await?.is_empty() {
             return Err(missing("there is no code".into()));
         }
-        let separator = rpc
-            .view(at, IOperatorBond::domainSeparatorCall {})
-            .await
-            .map_err(|e| missing(e.to_string()))?;
+        let separator =
+            nodes.view(at, IOperatorBond::domainSeparatorCall {}).await.map_err(|e| match e {
+                e @ Error::Rpc { .. } => missing(e.to_string()),
+                other => other,
+            })?;
         if separator.0 != domain.separator().0 {
             return Err(missing("its EIP-712 domain is another one".into()));
         }
-        Ok(Self { rpc, domain })
+        Ok(Self { nodes, domain })
     }
 
     /// As [`Bond::at`], and it must be the domain that a file names.
     ///
     /// # Errors
     /// [`Error::WrongChain`], and as [`Bond::at`].
-    pub async fn of(rpc: Rpc, domain: BondDomain) -> Result<Self, Error> {
-        let found = rpc.chain_id().await?;
+    pub async fn of(nodes: impl Into<Nodes>, domain: BondDomain) -> Result<Self, Error> {
+        let nodes = nodes.into();
+        let found = nodes.chain_id().await?;
         if found != domain.chain_id {
             let expected = domain.chain_id;
-            return Err(Error::WrongChain { rpc: rpc.shown().into(), found, expected });
+            return Err(Error::WrongChain { rpc: nodes.shown(), found, expected });
         }
-        Self::at(rpc, domain.bond).await
+        Self::at(nodes, domain.bond).await
     }
 
     /// Chain and contract, for which messages are signed.
@@ -105,7 +108,7 @@ impl Bond {
         account: weir_usage::Address,
         token: weir_usage::Address,
     ) -> Result<Done, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let (account, token) = (contracts::address(account), contracts::address(token));
         if self.view(IOperatorBond::owedCall { account, token }).await?.is_zero() {
             return Ok(Done::default());
@@ -115,7 +118,7 @@ impl Bond {
     }
 
     async fn view<C: SolCall>(&self, call: C) -> Result<C::Return, Error> {
-        self.rpc.view(self.contract(), call).await
+        self.nodes.view(self.contract(), call).await
     }
 
     async fn send<C: SolCall>(
@@ -135,7 +138,7 @@ impl Bond {
         call: C,
     ) -> Result<String, Error> {
         let input = call.abi_encode().into();
-        match once::send(&self.rpc, wallet, action, Some(to), input, PATIENCE).await {
+        match once::send(&self.nodes, wallet, action, Some(to), input, PATIENCE).await {
             Ok(receipt) => Ok(receipt.transaction_hash.to_string()),
             Err(Error::Transaction { action, reason }) => {
                 Err(Error::Transaction { action, reason: words::explain(&reason) })
@@ -157,7 +160,7 @@ impl Bond {
         let (token, owner, spender) =
             (contracts::address(token), wallet.address(), self.contract());
         let amount = U256::from(amount);
-        let held = self.rpc.view(token, IERC20::balanceOfCall { owner }).await?;
+        let held = self.nodes.view(token, IERC20::balanceOfCall { owner }).await?;
         if held < amount {
             if !mint {
                 return Err(Error::Transaction {
@@ -168,7 +171,7 @@ impl Bond {
             let call = IERC20::mintCall { to: owner, amount: amount - held };
             done.transactions.push(self.send_to(wallet, "minting", token, call).await?);
         }
-        let allowed = self.rpc.view(token, IAllowance::allowanceCall { owner, spender }).await?;
+        let allowed = self.nodes.view(token, IAllowance::allowanceCall { owner, spender }).await?;
         // What an interrupted run allowed; some tokens refuse to change an allowance but to 0.
         let steps = match allowed {
             enough if enough == amount => vec![],

@@ -12,8 +12,8 @@ use weir_usage::merkle::Anchor;
 use weir_usage::{Address, Digest};
 
 use super::contracts::{IUsageAnchor, address};
+use super::nodes::Nodes;
 use super::once;
-use super::rpc::Rpc;
 use crate::audit;
 use crate::error::Error;
 use crate::journal::entry::AnchorLeaves;
@@ -98,14 +98,14 @@ pub struct Challenge {
 /// The contract on a chain.
 #[derive(Debug, Clone)]
 pub struct Challenges {
-    rpc: Rpc,
+    nodes: Nodes,
     contract: Address,
 }
 
 impl Challenges {
     /// The contract at this address.
-    pub fn at(rpc: Rpc, contract: Address) -> Self {
-        Self { rpc, contract }
+    pub fn at(nodes: impl Into<Nodes>, contract: Address) -> Self {
+        Self { nodes: nodes.into(), contract }
     }
 
     /// Whether `exit` has anchored exactly this.
@@ -125,7 +125,7 @@ impl Challenges {
     /// [`Error::Audit`] for an epoch that has another anchor; [`Error::Transaction`] or
     /// [`Error::Rpc`].
     pub async fn anchor(&self, wallet: &Wallet, anchor: &Anchor) -> Result<Option<String>, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let (exit, epoch) = (wallet.address(), anchor.epoch);
         if self.is_anchored(Address(exit.into_array()), anchor).await? {
             return Ok(None);
@@ -170,12 +170,12 @@ impl Challenges {
     /// [`Error::Transaction`], as for an epoch that isn't anchored; [`Error::Rpc`].
     pub async fn open(&self, wallet: &Wallet, exit: Address, epoch: u64) -> Result<u64, Error> {
         const ACTION: &str = "challenging a leaf";
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let least = self.view(IChallenges::answerFeeCall {}).await?;
         let fee = least.saturating_add(least / U256::from(4));
         let call = IChallenges::challengeLeafCall { exit: address(exit), epoch };
         let (to, input) = (Some(address(self.contract)), call.abi_encode().into());
-        let receipt = once::pay(&self.rpc, wallet, ACTION, to, input, fee, PATIENCE).await?;
+        let receipt = once::pay(&self.nodes, wallet, ACTION, to, input, fee, PATIENCE).await?;
         let event = receipt
             .logs()
             .iter()
@@ -199,7 +199,7 @@ impl Challenges {
         id: u64,
         anchor: &AnchorLeaves,
     ) -> Result<Option<String>, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let challenge = self.challenge(id).await?;
         match challenge.state {
             "answered" => return Ok(None),
@@ -236,7 +236,7 @@ impl Challenges {
     /// # Errors
     /// [`Error::Audit`] for a challenge that was answered; [`Error::Transaction`] before its time.
     pub async fn expire(&self, wallet: &Wallet, id: u64) -> Result<Option<String>, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         match self.challenge(id).await?.state {
             "unanswered" => Ok(None),
             "open" => {
@@ -248,7 +248,7 @@ impl Challenges {
     }
 
     async fn view<C: SolCall>(&self, call: C) -> Result<C::Return, Error> {
-        self.rpc.view(address(self.contract), call).await
+        self.nodes.view(address(self.contract), call).await
     }
 
     async fn send<C: SolCall>(
@@ -258,7 +258,7 @@ impl Challenges {
         call: C,
     ) -> Result<String, Error> {
         let (to, input) = (Some(address(self.contract)), call.abi_encode().into());
-        let receipt = once::send(&self.rpc, wallet, action, to, input, PATIENCE).await?;
+        let receipt = once::send(&self.nodes, wallet, action, to, input, PATIENCE).await?;
         Ok(receipt.transaction_hash.to_string())
     }
 }

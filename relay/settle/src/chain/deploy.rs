@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use weir_usage::{ChannelTerms, Domain};
 
 use super::contracts::{self, IERC20, IExitEscrow};
+use super::nodes::Nodes;
 use super::once;
-use super::rpc::Rpc;
 use crate::error::Error;
 use crate::keys::Wallet;
 
@@ -133,9 +133,9 @@ impl Contract {
 /// Says which contract is at an address, by the hash of its code.
 ///
 /// # Errors
-/// [`Error::Rpc`] or [`Error::Unreachable`].
-pub async fn verify(rpc: &Rpc, at: Address) -> Result<Verified, Error> {
-    let code = rpc.code(at).await?;
+/// [`Error::Rpc`], [`Error::Unreachable`] or [`Error::Disagreement`].
+pub async fn verify(nodes: &Nodes, at: Address) -> Result<Verified, Error> {
+    let code = nodes.code(at).await?;
     let hash = keccak256(&code);
     let contract = Contract::ALL.into_iter().find(|c| c.code_hash() == hash);
     Ok(Verified {
@@ -149,20 +149,25 @@ pub async fn verify(rpc: &Rpc, at: Address) -> Result<Verified, Error> {
 ///
 /// # Errors
 /// [`Error::Transaction`], [`Error::NoContract`] or [`Error::Rpc`].
-pub async fn deploy(rpc: &Rpc, wallet: &Wallet, contract: Contract) -> Result<Deployed, Error> {
+pub async fn deploy(
+    nodes: impl Into<Nodes>,
+    wallet: &Wallet,
+    contract: Contract,
+) -> Result<Deployed, Error> {
+    let nodes = nodes.into();
     let artifact = contract.artifact();
     let action = format!("deploying {}", contract.name());
-    let receipt = once::send(rpc, wallet, &action, None, artifact.bytecode, PATIENCE).await?;
+    let receipt = once::send(&nodes, wallet, &action, None, artifact.bytecode, PATIENCE).await?;
     let address = receipt.contract_address().ok_or_else(|| Error::Transaction {
         action: action.clone(),
         reason: "the receipt names no contract".into(),
     })?;
-    let code = rpc.code(address).await?;
+    let code = nodes.code(address).await?;
     if code != artifact.deployed {
         return Err(Error::NoContract {
             contract: contract.name(),
             address: address.to_string(),
-            chain_id: rpc.chain_id().await?,
+            chain_id: nodes.chain_id().await?,
             reason: "the code there is not what was deployed".into(),
         });
     }
@@ -179,23 +184,24 @@ pub async fn deploy(rpc: &Rpc, wallet: &Wallet, contract: Contract) -> Result<De
 /// # Errors
 /// [`Error::Transaction`] with the step that failed, or [`Error::Rpc`].
 pub async fn open_channel(
-    rpc: &Rpc,
+    nodes: impl Into<Nodes>,
     payer: &Wallet,
     domain: &Domain,
     terms: &ChannelTerms,
     deposit: u128,
     mint: bool,
 ) -> Result<Opened, Error> {
+    let nodes = &nodes.into();
     let token = contracts::address(terms.token);
     let escrow = contracts::address(domain.escrow);
     let mut transactions = Vec::new();
     if mint {
         let call = IERC20::mintCall { to: payer.address(), amount: U256::from(deposit) };
-        transactions.push(call_once(rpc, payer, "minting", token, call).await?);
+        transactions.push(call_once(nodes, payer, "minting", token, call).await?);
     }
     if deposit > 0 {
         let call = IERC20::approveCall { spender: escrow, amount: U256::from(deposit) };
-        transactions.push(call_once(rpc, payer, "approving the deposit", token, call).await?);
+        transactions.push(call_once(nodes, payer, "approving the deposit", token, call).await?);
     }
     let call = IExitEscrow::openChannelCall {
         signer: contracts::address(terms.signer),
@@ -205,9 +211,10 @@ pub async fn open_channel(
         salt: B256::from(terms.salt),
         amount: deposit,
     };
-    transactions.push(call_once(rpc, payer, "opening the channel", escrow, call).await?);
+    transactions.push(call_once(nodes, payer, "opening the channel", escrow, call).await?);
     let id = terms.id(domain);
-    let found = rpc.view(escrow, IExitEscrow::channelsCall { channelId: B256::from(id.0) }).await?;
+    let found =
+        nodes.view(escrow, IExitEscrow::channelsCall { channelId: B256::from(id.0) }).await?;
     if found.payer != payer.address() {
         return Err(Error::Transaction {
             action: "opening the channel".into(),
@@ -228,14 +235,14 @@ pub async fn open_channel(
 }
 
 async fn call_once<C: SolCall>(
-    rpc: &Rpc,
+    nodes: &Nodes,
     wallet: &Wallet,
     action: &str,
     to: Address,
     call: C,
 ) -> Result<String, Error> {
     let input = call.abi_encode().into();
-    Ok(hash(&once::send(rpc, wallet, action, Some(to), input, PATIENCE).await?))
+    Ok(hash(&once::send(nodes, wallet, action, Some(to), input, PATIENCE).await?))
 }
 
 fn hash(receipt: &TransactionReceipt) -> String {

@@ -1,15 +1,16 @@
 //! Transactions of the command line (`deploy`, `channel open`): sent once, waited for, not in the
-//! outbox. A human sees the outcome and decides what to do next.
+//! outbox. A human sees the outcome and decides what to do next. What is believed meanwhile is what
+//! [`Nodes`] agree on.
 
 use std::time::{Duration, Instant};
 
 use alloy::consensus::TxEip1559;
-use alloy::eips::BlockNumberOrTag;
 use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::rpc::types::TransactionReceipt;
 
-use super::rpc::{self, Fees, Rpc, Sent};
+use super::nodes::Nodes;
+use super::rpc::{self, Fees, Sent};
 use crate::error::Error;
 use crate::keys::Wallet;
 
@@ -26,12 +27,16 @@ const MAX_FEE_WEI: u128 = 5_000_000_000_000;
 ///
 /// # Errors
 /// [`Error::Transaction`] if they aren't mined in `patience`.
-pub async fn idle(rpc: &Rpc, wallet: &Wallet, patience: Duration) -> Result<(), Error> {
-    let of = wallet.address();
+pub async fn idle(
+    nodes: impl Into<Nodes>,
+    wallet: &Wallet,
+    patience: Duration,
+) -> Result<(), Error> {
+    let (nodes, of) = (nodes.into(), wallet.address());
     let deadline = Instant::now() + patience;
     loop {
-        let mined = rpc.nonce(of, BlockNumberOrTag::Latest).await?;
-        let known = rpc.nonce(of, BlockNumberOrTag::Pending).await?;
+        let mined = nodes.mined(of).await?;
+        let (known, by) = nodes.known(of).await?;
         if known <= mined {
             return Ok(());
         }
@@ -39,7 +44,8 @@ pub async fn idle(rpc: &Rpc, wallet: &Wallet, patience: Duration) -> Result<(), 
             return Err(Error::Transaction {
                 action: format!("waiting for transactions of {of}"),
                 reason: format!(
-                    "{} aren't mined after {} s; is it the key of a running sidecar? Use another",
+                    "{} aren't mined after {} s, says {by}; is it the key of a running sidecar? Use \
+                     another",
                     known - mined,
                     patience.as_secs()
                 ),
@@ -55,14 +61,14 @@ pub async fn idle(rpc: &Rpc, wallet: &Wallet, patience: Duration) -> Result<(), 
 /// [`Error::Transaction`] if it would revert, reverts, is refused, or isn't mined in `patience`;
 /// [`Error::DryRun`] in place of sending, if the wallet is for that.
 pub async fn send(
-    rpc: &Rpc,
+    nodes: impl Into<Nodes>,
     wallet: &Wallet,
     action: &str,
     to: Option<Address>,
     input: Bytes,
     patience: Duration,
 ) -> Result<TransactionReceipt, Error> {
-    pay(rpc, wallet, action, to, input, U256::ZERO, patience).await
+    pay(nodes, wallet, action, to, input, U256::ZERO, patience).await
 }
 
 /// As [`send`], with `value` wei.
@@ -70,7 +76,7 @@ pub async fn send(
 /// # Errors
 /// As [`send`].
 pub async fn pay(
-    rpc: &Rpc,
+    nodes: impl Into<Nodes>,
     wallet: &Wallet,
     action: &str,
     to: Option<Address>,
@@ -79,19 +85,24 @@ pub async fn pay(
     patience: Duration,
 ) -> Result<TransactionReceipt, Error> {
     let fail = |reason: String| Error::Transaction { action: action.into(), reason };
-    let gas = rpc
-        .estimate_request(rpc::request(wallet.address(), to, input.clone()).with_value(value))
+    let nodes = nodes.into();
+    if nodes.are_several() {
+        // Only what is mined can be agreed on, so nothing may wait before it.
+        idle(&nodes, wallet, patience).await?;
+    }
+    let gas = nodes
+        .estimate(rpc::request(wallet.address(), to, input.clone()).with_value(value))
         .await
         .map_err(|e| match e {
             Error::Transaction { reason, .. } => fail(reason),
             other => other,
         })?;
-    let fees = rpc.fees().await?;
+    let fees = nodes.fees().await?;
     if fees.now() > MAX_FEE_WEI {
         return Err(fail(format!(
             "{} asks for {} wei per gas, more than the {MAX_FEE_WEI} that are ever paid; nothing was \
              sent: try later, or ask another endpoint",
-            rpc.shown(),
+            nodes.shown(),
             fees.now()
         )));
     }
@@ -106,8 +117,8 @@ pub async fn pay(
     }
     let fees = Fees { max_fee: fees.max_fee.min(MAX_FEE_WEI), tip: fees.tip };
     let tx = TxEip1559 {
-        chain_id: rpc.chain_id().await?,
-        nonce: rpc.nonce(wallet.address(), BlockNumberOrTag::Pending).await?,
+        chain_id: nodes.chain_id().await?,
+        nonce: nodes.next_nonce(wallet.address()).await?,
         gas_limit: gas.saturating_add(gas / 5),
         max_fee_per_gas: fees.max_fee,
         max_priority_fee_per_gas: fees.tip.min(fees.max_fee),
@@ -117,7 +128,7 @@ pub async fn pay(
         input,
     };
     let signed = wallet.sign(tx)?;
-    match rpc.send_raw(&signed.raw).await {
+    match nodes.send_raw(&signed.raw).await {
         Ok(Sent::Taken) => {}
         Ok(Sent::Refused(reason)) => return Err(fail(reason)),
         // It may have arrived, with only the answer lost.
@@ -131,7 +142,7 @@ pub async fn pay(
     let deadline = Instant::now() + patience;
     loop {
         // It is sent: an endpoint that fails now and then must not end this without the hash.
-        let trouble = match rpc.receipt(B256::from(signed.hash.0)).await {
+        let trouble = match nodes.receipt(B256::from(signed.hash.0)).await {
             Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
             Ok(Some(_)) => return Err(fail(format!("transaction {} reverted", signed.hash))),
             Ok(None) => String::new(),

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, B256, Bytes};
 use alloy::sol_types::{SolCall, SolEvent};
 use serde::Serialize;
 use weir_usage::ChannelId;
 
 use super::contracts::IExitEscrow;
+use super::nodes::Nodes;
 use super::once;
-use super::rpc::{self, Rpc};
+use super::rpc;
 use crate::error::Error;
 use crate::keys::Wallet;
 
@@ -60,17 +60,17 @@ pub enum Withdrawal {
 /// Takes the next step of the payer's withdrawal from its channel; safe to repeat.
 ///
 /// # Errors
-/// [`Error::Transaction`] if the wallet isn't the payer's, or the step fails; [`Error::Rpc`] or
-/// [`Error::Unreachable`].
+/// [`Error::Transaction`] if the wallet isn't the payer's, or the step fails; [`Error::Rpc`],
+/// [`Error::Unreachable`] or [`Error::Disagreement`].
 pub async fn withdraw(
-    rpc: &Rpc,
+    nodes: &Nodes,
     wallet: &Wallet,
     escrow: Address,
     channel: ChannelId,
     dry_run: bool,
 ) -> Result<Withdrawal, Error> {
     let id = B256::from(channel.0);
-    let found = rpc.view(escrow, IExitEscrow::channelsCall { channelId: id }).await?;
+    let found = nodes.view(escrow, IExitEscrow::channelsCall { channelId: id }).await?;
     let fail = |reason: String| Error::Transaction {
         action: format!("withdrawing from {channel}"),
         reason,
@@ -88,7 +88,7 @@ pub async fn withdraw(
     if found.balance == 0 {
         return Ok(Withdrawal::Empty);
     }
-    let now = rpc.time(BlockNumberOrTag::Latest).await?.unwrap_or(0);
+    let now = nodes.time().await?;
     let ready_at = found.withdrawAt;
     if ready_at > now {
         return Ok(Withdrawal::Waiting { ready_at, seconds_left: ready_at - now });
@@ -102,11 +102,11 @@ pub async fn withdraw(
     };
     if dry_run {
         let request = rpc::request(wallet.address(), Some(escrow), input);
-        let gas = rpc.estimate_request(request).await?;
-        let cost_wei = rpc.fees().await?.now().saturating_mul(gas.into()).to_string();
+        let gas = nodes.estimate(request).await?;
+        let cost_wei = nodes.fees().await?.now().saturating_mul(gas.into()).to_string();
         return Ok(Withdrawal::Would { call, units: found.balance.to_string(), gas, cost_wei });
     }
-    let receipt = once::send(rpc, wallet, call, Some(escrow), input, PATIENCE).await?;
+    let receipt = once::send(nodes, wallet, call, Some(escrow), input, PATIENCE).await?;
     let tx = receipt.transaction_hash.to_string();
     for log in receipt.inner.logs() {
         if let Ok(event) = IExitEscrow::WithdrawInitiated::decode_log(&log.inner) {

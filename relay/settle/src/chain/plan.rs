@@ -171,7 +171,8 @@ impl Driver {
     }
 
     /// The next epoch for which this wallet hasn't committed to anything.
-    async fn free_epoch(&self, contract: Address, view: &View) -> Result<u64, Error> {
+    async fn free_epoch(&mut self, contract: Address, view: &View) -> Result<u64, Error> {
+        self.look_for_a_rival(view, None).await?;
         let first = view.last_anchor.as_ref().map_or(1, |last| last.epoch + 1);
         for epoch in first..first + EPOCHS_MAX {
             let call = IUsageAnchor::commitmentsCall { exit: self.address(), epoch };

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, B256, Bytes};
-use alloy::rpc::types::TransactionReceipt;
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::SolCall;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -27,8 +27,8 @@ use tracing::error;
 
 pub use endpoint::EndpointView;
 
-use super::rpc::{Fees, Rpc, Sent};
-use crate::config::ChainConfig;
+use super::rpc::{self, Fees, Rpc, Sent};
+use crate::config::{self, ChainConfig};
 use crate::error::Error;
 use endpoint::Endpoint;
 use vote::{Answers, Outcome};
@@ -41,11 +41,17 @@ const PROBE: Duration = Duration::from_secs(3);
 /// again by then is over.
 const QUARREL: Duration = Duration::from_secs(60);
 
-/// The endpoints of a configuration.
+/// The endpoints of a configuration, or of a command.
 #[derive(Debug)]
 pub struct Quorum {
-    config: ChainConfig,
     endpoints: Vec<Endpoint>,
+    /// How many of them must say the same.
+    least: usize,
+    /// The first pause of one that fell out.
+    poll: Duration,
+    /// What each must be of before it is believed; any chain if that isn't known, and then they
+    /// are asked which one it is.
+    expected: Option<Box<ChainConfig>>,
     /// The block of the last [`look`](Self::look), which reads are made at.
     block: AtomicU64,
     /// When they last disagreed, and on what.
@@ -59,30 +65,28 @@ impl Quorum {
     /// [`Error::Rpc`] for a URL that isn't one or is there twice; [`Error::Key`] or [`Error::Io`]
     /// for one that can't be read.
     pub fn of(config: &ChainConfig) -> Result<Self, Error> {
-        let mut urls: Vec<String> = Vec::new();
-        for endpoint in &config.rpc {
-            let url = endpoint.url()?;
-            if urls.contains(&url) {
-                return Err(Error::Rpc {
-                    call: "connect",
-                    rpc: endpoint.to_string(),
-                    reason: "named twice: an endpoint can't check itself".into(),
-                });
-            }
-            urls.push(url);
-        }
-        let connect = |url: &String| Rpc::new(url, config.connect_timeout, config.request_timeout);
-        let rpcs = urls.iter().map(connect).collect::<Result<_, Error>>()?;
+        let rpcs = connect(&config.rpc, config.connect_timeout, config.request_timeout)?;
         Ok(Self::over(config, rpcs))
     }
 
     /// These endpoints instead of the configured ones: nodes in the same process, for example.
     pub fn over(config: &ChainConfig, rpcs: Vec<Rpc>) -> Self {
+        let expected = Some(Box::new(config.clone()));
+        Self { expected, ..Self::of_any_chain(rpcs, config.quorum, config.poll) }
+    }
+
+    /// Endpoints of which `least` must say the same, whatever chain they are of.
+    pub fn of_any_chain(rpcs: Vec<Rpc>, least: usize, poll: Duration) -> Self {
         let alone = rpcs.len() == 1;
         let endpoint = |rpc: Rpc| Endpoint::new(if alone { rpc } else { rpc.impatient() });
         let endpoints = rpcs.into_iter().map(endpoint).collect();
-        let config = config.clone();
-        Self { config, endpoints, block: AtomicU64::new(0), quarrel: Mutex::new(None) }
+        let (block, quarrel) = (AtomicU64::new(0), Mutex::new(None));
+        Self { endpoints, least, poll, expected: None, block, quarrel }
+    }
+
+    /// How many endpoints there are, and how many must say the same.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.endpoints.len(), self.least)
     }
 
     /// The endpoints without credentials, in the order of the configuration.
@@ -95,6 +99,16 @@ impl Quorum {
     pub fn endpoints(&self) -> Vec<EndpointView> {
         let newest = self.endpoints.iter().filter_map(Endpoint::head).max().unwrap_or(0);
         self.endpoints.iter().map(|e| e.view(newest)).collect()
+    }
+
+    /// Who takes no part, and why.
+    pub fn absent(&self) -> Vec<String> {
+        let views = self.endpoints.iter().enumerate().map(|(i, e)| (i, e.view(0)));
+        let absent = views.filter(|(_, view)| !view.up);
+        let words = |(i, view): (usize, EndpointView)| {
+            format!("{} takes no part: {}", self.name(i), view.error.unwrap_or_default())
+        };
+        absent.map(words).collect()
     }
 
     /// What they disagreed on during the last minute.
@@ -114,14 +128,15 @@ impl Quorum {
         // The driver itself makes a pause for a single one.
         let due = |e: &Endpoint| alone || e.is_due();
         for (index, endpoint) in self.endpoints.iter().enumerate().filter(|(_, e)| due(e)) {
-            let (rpc, config) = (endpoint.rpc.clone(), self.config.clone());
+            let (rpc, expected) = (endpoint.rpc.clone(), self.expected.clone());
             let is_checked = endpoint.is_up();
             asked.spawn(async move {
                 if is_checked || alone {
-                    return (index, greet(&rpc, &config, is_checked).await);
+                    return (index, greet(&rpc, expected.as_deref(), is_checked).await);
                 }
                 // One that fell out doesn't hold up the others for long.
-                let greeted = tokio::time::timeout(PROBE, greet(&rpc, &config, false)).await;
+                let greeted = greet(&rpc, expected.as_deref(), false);
+                let greeted = tokio::time::timeout(PROBE, greeted).await;
                 (index, greeted.unwrap_or_else(|_| Err(rpc.silent("eth_chainId", PROBE))))
             });
         }
@@ -130,13 +145,13 @@ impl Quorum {
             match outcome {
                 Ok(head) => self.endpoints[index].answered(head),
                 Err(e) => {
-                    self.endpoints[index].failed(&e, self.config.poll);
+                    self.endpoints[index].failed(&e, self.poll);
                     trouble.get_or_insert(e);
                 }
             }
         }
         let mut heads: Vec<u64> = self.endpoints.iter().filter_map(Endpoint::head).collect();
-        if heads.len() < self.config.quorum {
+        if heads.len() < self.least {
             return Err(trouble.unwrap_or_else(|| self.too_few("eth_blockNumber", heads.len())));
         }
         heads.sort_unstable_by(|a, b| b.cmp(a));
@@ -151,15 +166,50 @@ impl Quorum {
     /// # Errors
     /// [`Error::Disagreement`] or [`Error::Rpc`].
     pub async fn view<C: SolCall>(&self, to: Address, call: C) -> Result<C::Return, Error> {
-        let (input, block) = (Bytes::from(call.abi_encode()), self.at());
+        let output = self.call(to, C::SIGNATURE, call.abi_encode().into()).await?;
+        self.decode::<C>(to, &output)
+    }
+
+    /// The same as bytes; `about` is how it is called in an alarm.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub async fn call(&self, to: Address, about: &str, input: Bytes) -> Result<Bytes, Error> {
+        let block = self.at();
         let answers = self
             .ask(move |rpc| {
                 let input = input.clone();
                 async move { rpc.call(to, input, block).await }
             })
             .await;
-        let output = self.agree("eth_call", C::SIGNATURE, answers, PartialEq::eq)?;
-        self.endpoints[0].rpc.decode::<C>(to, &output)
+        self.agree("eth_call", about, answers, PartialEq::eq)
+    }
+
+    /// What a contract's function returned.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if that is something else.
+    pub fn decode<C: SolCall>(&self, to: Address, output: &[u8]) -> Result<C::Return, Error> {
+        rpc::decode::<C>(&self.shown(), to, output)
+    }
+
+    /// The chain's id, where no configuration says which one it must be.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub async fn chain_id(&self) -> Result<u64, Error> {
+        let answers = self.ask(|rpc| async move { rpc.chain_id().await }).await;
+        self.agree("eth_chainId", "the chain", answers, PartialEq::eq)
+    }
+
+    /// The code at an address as of the block of the last look.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub async fn code(&self, of: Address) -> Result<Bytes, Error> {
+        let block = self.at();
+        let answers = self.ask(move |rpc| async move { rpc.code_at(of, block).await }).await;
+        self.agree("eth_getCode", &of.to_string(), answers, PartialEq::eq)
     }
 
     /// The wallet's wei as of the block of the last look.
@@ -193,6 +243,29 @@ impl Quorum {
         self.agree("eth_getTransactionCount", "the wallet", answers, PartialEq::eq)
     }
 
+    /// The same as of the block of the last look.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub async fn mined(&self, of: Address) -> Result<u64, Error> {
+        self.nonce(of, self.block.load(Ordering::Relaxed)).await
+    }
+
+    /// The highest next nonce, pending transactions counted, that any of them knows, and which one
+    /// that is. What is pending at one is nothing that others could confirm.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] or [`Error::Unreachable`] if fewer than enough answer.
+    pub async fn known(&self, of: Address) -> Result<(u64, String), Error> {
+        let pending = BlockNumberOrTag::Pending;
+        let answers = self.ask(move |rpc| async move { rpc.nonce(of, pending).await }).await;
+        let all: Vec<(u64, usize)> = answers.named().map(|(index, n)| (*n, index)).collect();
+        match all.iter().max_by_key(|(nonce, _)| nonce) {
+            Some((nonce, index)) if all.len() >= self.least => Ok((*nonce, self.name(*index))),
+            _ => Err(self.too_few("eth_getTransactionCount", all.len())),
+        }
+    }
+
     /// Where a transaction is, as of the block of the last look. An endpoint that doesn't have the
     /// block yet has no say in it.
     ///
@@ -217,12 +290,20 @@ impl Quorum {
     /// # Errors
     /// [`Error::Transaction`] if they agree that it would revert; else as [`view`](Self::view).
     pub async fn estimate(&self, from: Address, to: Address, input: Bytes) -> Result<u64, Error> {
+        self.estimate_request(rpc::request(from, Some(to), input)).await
+    }
+
+    /// The same for any transaction.
+    ///
+    /// # Errors
+    /// As [`estimate`](Self::estimate).
+    pub async fn estimate_request(&self, request: TransactionRequest) -> Result<u64, Error> {
         let block = self.at();
         let answers = self
             .ask(move |rpc| {
-                let input = input.clone();
+                let request = request.clone();
                 async move {
-                    match rpc.estimate(from, to, input, block).await {
+                    match rpc.estimate_at(request, block).await {
                         Ok(gas) => Ok(Ok(gas)),
                         Err(Error::Transaction { reason, .. }) => Ok(Err(reason)),
                         Err(other) => Err(other),
@@ -296,7 +377,7 @@ impl Quorum {
         for (index, outcome) in &answers {
             // One that says no is there; one that says nothing isn't.
             if let Err(e @ Error::Unreachable { .. }) = outcome {
-                self.endpoints[*index].failed(e, self.config.poll);
+                self.endpoints[*index].failed(e, self.poll);
             }
         }
         Answers::new(answers)
@@ -309,14 +390,16 @@ impl Quorum {
         answers: Answers<T>,
         same: impl Fn(&T, &T) -> bool,
     ) -> Result<T, Error> {
-        let vote = answers.vote(self.config.quorum, same, |value| format!("{value:?}"));
+        let vote = answers.vote(self.least, same, |value| format!("{value:?}"));
         for index in &vote.dissent {
             self.endpoints[*index].dissented();
         }
         if !vote.dissent.is_empty() {
-            let shown = |index: usize| self.endpoints[index].rpc.shown();
-            let said: Vec<String> =
-                vote.said.iter().map(|(i, words)| format!("{} says {words}", shown(*i))).collect();
+            let said: Vec<String> = vote
+                .said
+                .iter()
+                .map(|(index, words)| format!("{} says {words}", self.name(*index)))
+                .collect();
             let words = format!("{call} ({about}): {}", said.join("; "));
             // Said once, not at every look.
             if self.quarrel().is_none() {
@@ -339,16 +422,46 @@ impl Quorum {
         }
     }
 
+    /// By number, because two of one provider look alike without their credentials.
+    fn name(&self, index: usize) -> String {
+        format!("endpoint {} ({})", index + 1, self.endpoints[index].rpc.shown())
+    }
+
     fn too_few(&self, call: &'static str, answered: usize) -> Error {
-        let quorum = self.config.quorum;
-        let reason = format!("{answered} endpoints answer, {quorum} are needed");
+        let reason = format!("{answered} endpoints answer, {} are needed", self.least);
         Error::Rpc { call, rpc: self.shown(), reason }
     }
 }
 
-/// The newest block of an endpoint that is of the configured chain.
-async fn greet(rpc: &Rpc, config: &ChainConfig, is_checked: bool) -> Result<u64, Error> {
-    if !is_checked {
+/// Endpoints, of which none is there twice. Nothing is sent yet.
+///
+/// # Errors
+/// As [`Quorum::of`].
+pub(super) fn connect(
+    endpoints: &[config::Endpoint],
+    connect_timeout: Duration,
+    request_timeout: Duration,
+) -> Result<Vec<Rpc>, Error> {
+    let mut urls: Vec<String> = Vec::new();
+    let mut rpcs = Vec::new();
+    for endpoint in endpoints {
+        let url = endpoint.url()?;
+        if urls.contains(&url) {
+            return Err(Error::Rpc {
+                call: "connect",
+                rpc: endpoint.to_string(),
+                reason: "named twice: an endpoint can't check itself".into(),
+            });
+        }
+        rpcs.push(Rpc::new(&url, connect_timeout, request_timeout)?);
+        urls.push(url);
+    }
+    Ok(rpcs)
+}
+
+/// The newest block of an endpoint, if it is of the chain that is expected.
+async fn greet(rpc: &Rpc, expected: Option<&ChainConfig>, is_checked: bool) -> Result<u64, Error> {
+    if let Some(config) = expected.filter(|_| !is_checked) {
         super::check_chain(rpc, config).await?;
     }
     rpc.block_number().await

@@ -133,7 +133,15 @@ impl Rpc {
 
     /// `eth_getCode`.
     pub async fn code(&self, at: Address) -> Result<Bytes, Error> {
-        self.read("eth_getCode", || async { self.provider.get_code_at(at).await }).await
+        self.code_at(at, BlockNumberOrTag::Latest).await
+    }
+
+    /// `eth_getCode` as of a block.
+    pub async fn code_at(&self, at: Address, block: BlockNumberOrTag) -> Result<Bytes, Error> {
+        self.read("eth_getCode", || async {
+            self.provider.get_code_at(at).block_id(block.into()).await
+        })
+        .await
     }
 
     /// `eth_getBalance`, in wei, as of the newest block.
@@ -167,23 +175,13 @@ impl Rpc {
         .await
     }
 
-    /// `eth_estimateGas` as of a block; [`Error::Transaction`] if it would revert.
-    pub async fn estimate(
-        &self,
-        from: Address,
-        to: Address,
-        input: Bytes,
-        block: BlockNumberOrTag,
-    ) -> Result<u64, Error> {
-        self.estimate_at(request(from, Some(to), input), block).await
-    }
-
     /// `eth_estimateGas` of any transaction, as of the newest block.
     pub async fn estimate_request(&self, request: TransactionRequest) -> Result<u64, Error> {
         self.estimate_at(request, BlockNumberOrTag::Latest).await
     }
 
-    async fn estimate_at(
+    /// The same as of a block; [`Error::Transaction`] if it would revert.
+    pub async fn estimate_at(
         &self,
         request: TransactionRequest,
         block: BlockNumberOrTag,
@@ -259,7 +257,7 @@ impl Rpc {
     /// `eth_call` of a contract function, as of the newest block.
     pub async fn view<C: SolCall>(&self, to: Address, call: C) -> Result<C::Return, Error> {
         let output = self.call(to, call.abi_encode().into(), BlockNumberOrTag::Latest).await?;
-        self.decode::<C>(to, &output)
+        decode::<C>(&self.shown, to, &output)
     }
 
     /// `eth_call` as of a block: what the contract returned, as it came.
@@ -274,18 +272,6 @@ impl Rpc {
             self.provider.call(request).block(block.into()).await
         })
         .await
-    }
-
-    /// What a contract function returned.
-    ///
-    /// # Errors
-    /// [`Error::Rpc`] if that is something else.
-    pub fn decode<C: SolCall>(&self, to: Address, output: &[u8]) -> Result<C::Return, Error> {
-        C::abi_decode_returns(output).map_err(|e| Error::Rpc {
-            call: "eth_call",
-            rpc: self.shown.clone(),
-            reason: format!("{} at {to} answered something else: {e}", C::SIGNATURE),
-        })
     }
 
     async fn read<T, F>(&self, call: &'static str, attempt: impl Fn() -> F) -> Result<T, Error>
@@ -350,6 +336,18 @@ impl fmt::Debug for Rpc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rpc").field("endpoint", &self.shown).finish_non_exhaustive()
     }
+}
+
+/// What a contract function returned, according to `shown`.
+///
+/// # Errors
+/// [`Error::Rpc`] if that is something else.
+pub fn decode<C: SolCall>(shown: &str, to: Address, output: &[u8]) -> Result<C::Return, Error> {
+    C::abi_decode_returns(output).map_err(|e| Error::Rpc {
+        call: "eth_call",
+        rpc: shown.into(),
+        reason: format!("{} at {to} answered something else: {e}", C::SIGNATURE),
+    })
 }
 
 /// A transaction request.

@@ -2,7 +2,8 @@
 //!
 //! Two statements about one epoch with different contents cost a stake. So what is signed is what
 //! is final on chain and nothing else, the journal has it before anybody sees it, and a file of an
-//! epoch that says something else stops the duty.
+//! epoch that says something else stops the duty. So does an anchor of the claim key that this
+//! journal never planned.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub(super) struct Voucher {
     directory: PathBuf,
     /// The epoch whose file is known to be there.
     written: Option<u64>,
+    /// Whether the chain was searched for another sidecar since this one started.
+    looked: bool,
     /// Why nothing is signed.
     pub(super) trouble: Option<String>,
 }
@@ -77,6 +80,7 @@ impl Driver {
             domain: BondDomain { chain_id, bond },
             directory: directory(config),
             written: None,
+            looked: false,
             trouble: None,
         });
         self
@@ -101,14 +105,20 @@ impl Driver {
 
     async fn vouch_with(&mut self, voucher: &mut Voucher) -> Result<(), Error> {
         let vouched = self.past.vouched.as_ref().map(|one| one.said.statement.epoch);
-        if let Some(said) = self.past.anchored.filter(|said| Some(said.epoch) > vouched) {
-            if let Some(words) = voucher.contradicted(&said)? {
-                if voucher.trouble.as_ref() != Some(&words) {
-                    error!("{words}");
-                }
-                voucher.trouble = Some(words);
-                return Ok(());
+        let due = self.past.anchored.filter(|said| Some(said.epoch) > vouched);
+        if let Some(words) = due.map(|said| voucher.contradicted(&said)).transpose()?.flatten() {
+            if voucher.trouble.as_ref() != Some(&words) {
+                error!("{words}");
             }
+            voucher.trouble = Some(words);
+            return Ok(());
+        }
+        if due.is_some() || !voucher.looked {
+            let view = self.clerk.view().await?;
+            self.look_for_a_rival(&view, due).await?;
+            voucher.looked = true;
+        }
+        if let (Some(said), None) = (due, &self.rival) {
             let signature = voucher.wallet.sign_digest(&said.digest(&voucher.domain))?;
             let said = Signed { statement: said, signature };
             let vouched = Vouched { domain: voucher.domain, said };
@@ -116,6 +126,13 @@ impl Driver {
             info!(epoch = said.statement.epoch, "signed for");
             self.past.vouched = Some(vouched);
         }
+        self.write_statement(voucher)?;
+        voucher.trouble = self.rival.clone();
+        Ok(())
+    }
+
+    /// Has the file of the newest statement there, whatever died in between.
+    fn write_statement(&self, voucher: &mut Voucher) -> Result<(), Error> {
         let Some(Vouched { domain, said }) = self.past.vouched else { return Ok(()) };
         let epoch = said.statement.epoch;
         if voucher.written != Some(epoch) {
@@ -125,7 +142,6 @@ impl Driver {
             agreement::replace(&voucher.file(epoch), &file)?;
             voucher.written = Some(epoch);
         }
-        voucher.trouble = None;
         Ok(())
     }
 }

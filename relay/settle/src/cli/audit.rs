@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use weir_settle::audit::{self, Hidden, Own, Shown};
 use weir_settle::chain::challenge::Challenges;
+use weir_settle::chain::nodes::Nodes;
 use weir_settle::config::Endpoint;
 use weir_settle::evidence::Statements;
 use weir_settle::keys::{Secret, random32};
@@ -17,7 +18,7 @@ use weir_usage::merkle::Anchor;
 use weir_usage::{Address, Digest};
 
 use super::evidence::UsageKey;
-use super::lab::{connect, endpoint};
+use super::lab::{connect, nodes, wallet};
 use super::{Chain, ConfigFile, load};
 
 #[derive(Debug, Subcommand)]
@@ -49,9 +50,9 @@ pub(crate) struct Challenge {
     /// The accounting period.
     #[arg(long)]
     epoch: u64,
-    /// JSON-RPC endpoint, or where its URL is.
+    /// JSON-RPC endpoint, or where its URL is. Several, each after --rpc, must agree.
     #[arg(long, requires_all = ["key_file", "anchor", "exit"])]
-    rpc: Option<Endpoint>,
+    rpc: Vec<Endpoint>,
     /// File with the key that pays the fee and the gas.
     #[arg(long, requires = "rpc")]
     key_file: Option<Secret>,
@@ -125,9 +126,10 @@ pub(crate) struct Verify {
     /// The anchored total, in token units.
     #[arg(long)]
     total: Option<u128>,
-    /// JSON-RPC endpoint or where its URL is, to look whether root and total are anchored.
+    /// JSON-RPC endpoint or where its URL is, to look whether root and total are anchored. Several,
+    /// each after --rpc, must agree.
     #[arg(long, requires_all = ["anchor", "exit"])]
-    rpc: Option<Endpoint>,
+    rpc: Vec<Endpoint>,
     /// The UsageAnchor contract.
     #[arg(long)]
     anchor: Option<Address>,
@@ -161,8 +163,8 @@ pub(super) async fn run(command: Audit) -> Result<ExitCode> {
         Audit::Verify(command) => verify(&command).await,
         Audit::Commit(command) => commit(&command),
         Audit::Expire { chain, anchor, challenge } => {
-            let (rpc, wallet) = connect(&chain)?;
-            let challenges = Challenges::at(rpc, anchor);
+            let (nodes, wallet) = connect(&chain)?;
+            let challenges = Challenges::at(nodes, anchor);
             let tx = challenges.expire(&wallet, challenge).await?;
             after(&challenges, challenge, tx).await
         }
@@ -171,12 +173,11 @@ pub(super) async fn run(command: Audit) -> Result<ExitCode> {
 
 async fn challenge(command: Challenge) -> Result<ExitCode> {
     let Challenge { epoch, rpc, key_file, password_file, dry_run, anchor, exit } = command;
-    let (Some(rpc), Some(key_file), Some(anchor), Some(exit)) = (rpc, key_file, anchor, exit)
-    else {
+    let (false, Some(anchor), Some(exit)) = (rpc.is_empty(), anchor, exit) else {
         return print(&json!({ "epoch": epoch, "seed": Digest(random32()?) }));
     };
-    let (rpc, wallet) = connect(&Chain { rpc, key_file: Some(key_file), password_file, dry_run })?;
-    let challenges = Challenges::at(rpc, anchor);
+    let (nodes, wallet) = connect(&Chain { rpc, key_file, password_file, dry_run })?;
+    let challenges = Challenges::at(nodes, anchor);
     let id = challenges.open(&wallet, exit, epoch).await?;
     print(&serde_json::to_value(challenges.challenge(id).await?)?)
 }
@@ -191,16 +192,12 @@ async fn prove(command: &Prove) -> Result<ExitCode> {
             &json!({ "epoch": epoch, "root": anchor.root, "total": anchor.total.to_string() }),
         );
     }
-    let (Some(id), Some(key)) = (command.challenge, &command.key_file) else {
+    let Some(id) = command.challenge else {
         bail!("--epoch with --seed and --out, or --challenge with --key-file");
     };
     let contract = config.chain.anchor.context("the configuration names no UsageAnchor")?;
-    let (chain, password_file) = (&config.chain, command.password_file.clone());
-    let rpc = chain.rpc.first().context("the configuration names no RPC endpoint")?.clone();
-    let dry_run = command.dry_run;
-    let at = Chain { rpc, key_file: Some(key.clone()), password_file, dry_run };
-    let (rpc, wallet) = connect(&at)?;
-    let challenges = Challenges::at(rpc, contract);
+    let wallet = wallet(&command.key_file, &command.password_file, command.dry_run)?;
+    let challenges = Challenges::at(Nodes::configured(&config.chain)?, contract);
     let challenge = challenges.challenge(id).await?;
     let (_, anchor) = audit::find(&storage, challenge.epoch)?;
     let tx = challenges.answer(&wallet, id, &anchor).await?;
@@ -243,17 +240,18 @@ async fn verify(command: &Verify) -> Result<ExitCode> {
 
 /// `None` if nobody asked the chain.
 async fn is_anchored(command: &Verify, anchor: &Anchor) -> Result<Option<bool>> {
-    let (Some(rpc), Some(contract), Some(exit)) = (&command.rpc, command.anchor, command.exit)
-    else {
+    let rpc = &command.rpc;
+    let (false, Some(contract), Some(exit)) = (rpc.is_empty(), command.anchor, command.exit) else {
         return Ok(None);
     };
-    Ok(Some(Challenges::at(endpoint(rpc)?, contract).is_anchored(exit, anchor).await?))
+    Ok(Some(Challenges::at(nodes(rpc)?, contract).is_anchored(exit, anchor).await?))
 }
 
 fn commit(command: &Commit) -> Result<ExitCode> {
     let config = load(&command.config.file)?;
     let storage = ReadOnly::open(&config.journal)?;
     let (header, anchor) = audit::find(&storage, command.epoch)?;
+    let (list, owns) = Hidden::make(&header, &anchor)?;
     if command.bond.is_some() && !audit::is_final(&storage, &anchor)? {
         bail!(
             "audit: the anchor of epoch {} isn't final on chain, and what may still change isn't \
@@ -261,7 +259,6 @@ fn commit(command: &Commit) -> Result<ExitCode> {
             anchor.epoch
         );
     }
-    let (list, owns) = Hidden::make(&header, &anchor)?;
     let file = |name: &str| -> PathBuf { Path::new(&command.out).join(name) };
     list.write(&file("sum.json"))?;
     for own in &owns {

@@ -1,37 +1,33 @@
 //! `deploy` and `channel open`: no sidecar needed.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use alloy::eips::BlockNumberOrTag;
 use anyhow::{Context, Result};
 use serde_json::json;
 use weir_settle::chain::contracts;
 use weir_settle::chain::deploy::{self, Contract};
-use weir_settle::chain::rpc::{self, Rpc};
+use weir_settle::chain::nodes::Nodes;
+use weir_settle::chain::rpc;
 use weir_settle::config::{Endpoint, KeyConfig};
-use weir_settle::keys::{Wallet, random32};
+use weir_settle::keys::{Secret, Wallet, random32};
 use weir_usage::{Address, ChannelTerms, Domain};
 
 use super::{Chain, Deploy, Open};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn deploy(args: &Deploy) -> Result<ExitCode> {
     if !args.verify.is_empty() {
         return verify(args).await;
     }
-    let (rpc, wallet) = connect(&args.chain)?;
+    let (nodes, wallet) = connect(&args.chain)?;
     let mut contracts = vec![Contract::ExitEscrow, Contract::UsageAnchor, Contract::OperatorBond];
     contracts.extend(args.test_token.then_some(Contract::TestToken));
     if args.chain.dry_run {
-        return dry_deploy(&rpc, &wallet, &contracts).await;
+        return dry_deploy(&nodes, &wallet, &contracts).await;
     }
-    let chain_id = rpc.chain_id().await?;
+    let chain_id = nodes.chain_id().await?;
     let mut made = Vec::new();
     for contract in contracts {
-        made.push(deploy::deploy(&rpc, &wallet, contract).await?);
+        made.push(deploy::deploy(&nodes, &wallet, contract).await?);
     }
     if args.json {
         let out = json!({
@@ -57,10 +53,10 @@ pub(super) async fn deploy(args: &Deploy) -> Result<ExitCode> {
 
 /// Which contracts are at these addresses: by their code, not by what somebody calls them.
 async fn verify(args: &Deploy) -> Result<ExitCode> {
-    let rpc = endpoint(&args.chain.rpc)?;
+    let nodes = nodes(&args.chain.rpc)?;
     let mut found = Vec::new();
     for address in &args.verify {
-        found.push(deploy::verify(&rpc, contracts::address(*address)).await?);
+        found.push(deploy::verify(&nodes, contracts::address(*address)).await?);
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&found)?);
@@ -74,13 +70,13 @@ async fn verify(args: &Deploy) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(found.iter().any(|one| one.contract.is_none()))))
 }
 
-async fn dry_deploy(rpc: &Rpc, wallet: &Wallet, contracts: &[Contract]) -> Result<ExitCode> {
-    let price = rpc.fees().await?.now();
-    let mut nonce = rpc.nonce(wallet.address(), BlockNumberOrTag::Pending).await?;
+async fn dry_deploy(nodes: &Nodes, wallet: &Wallet, contracts: &[Contract]) -> Result<ExitCode> {
+    let price = nodes.fees().await?.now();
+    let mut nonce = nodes.next_nonce(wallet.address()).await?;
     let mut cost = 0;
     for contract in contracts {
         let create = rpc::request(wallet.address(), None, contract.creation());
-        let gas = rpc.estimate_request(create).await?;
+        let gas = nodes.estimate(create).await?;
         let (address, hash) = (wallet.address().create(nonce), contract.code_hash());
         println!("would deploy {} at {address} code {hash} gas {gas}", contract.name());
         cost += u128::from(gas) * price;
@@ -91,8 +87,8 @@ async fn dry_deploy(rpc: &Rpc, wallet: &Wallet, contracts: &[Contract]) -> Resul
 }
 
 pub(super) async fn open(open: &Open) -> Result<ExitCode> {
-    let (rpc, payer) = connect(&open.chain)?;
-    let domain = Domain { chain_id: rpc.chain_id().await?, escrow: open.escrow };
+    let (nodes, payer) = connect(&open.chain)?;
+    let domain = Domain { chain_id: nodes.chain_id().await?, escrow: open.escrow };
     let salt = match open.salt {
         Some(salt) => salt.0,
         None => random32()?,
@@ -106,7 +102,7 @@ pub(super) async fn open(open: &Open) -> Result<ExitCode> {
         salt,
     };
     let opened =
-        deploy::open_channel(&rpc, &payer, &domain, &terms, open.deposit, open.mint).await?;
+        deploy::open_channel(&nodes, &payer, &domain, &terms, open.deposit, open.mint).await?;
     if open.json {
         println!("{}", serde_json::to_string_pretty(&opened)?);
         return Ok(ExitCode::SUCCESS);
@@ -123,20 +119,27 @@ pub(super) async fn open(open: &Open) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn connect(chain: &Chain) -> Result<(Rpc, Wallet)> {
-    let key = chain.key_file.clone().context("--key-file is missing: whose key signs this?")?;
-    let key = KeyConfig { key, password: chain.password_file.clone() };
-    let wallet = Wallet::open(&key)?;
-    let wallet = if chain.dry_run { wallet.for_dry_run() } else { wallet };
-    Ok((endpoint(&chain.rpc)?, wallet))
+pub(super) fn connect(chain: &Chain) -> Result<(Nodes, Wallet)> {
+    let wallet = wallet(&chain.key_file, &chain.password_file, chain.dry_run)?;
+    Ok((nodes(&chain.rpc)?, wallet))
 }
 
-pub(super) fn endpoint(at: &Endpoint) -> Result<Rpc> {
-    if at.shows_credentials() {
+pub(super) fn wallet(
+    key: &Option<Secret>,
+    password: &Option<Secret>,
+    dry_run: bool,
+) -> Result<Wallet> {
+    let key = key.clone().context("--key-file is missing: whose key signs this?")?;
+    let wallet = Wallet::open(&KeyConfig { key, password: password.clone() })?;
+    Ok(if dry_run { wallet.for_dry_run() } else { wallet })
+}
+
+pub(super) fn nodes(at: &[Endpoint]) -> Result<Nodes> {
+    for one in at.iter().filter(|one| one.shows_credentials()) {
         eprintln!(
-            "weir-settle: the URL of {at} seems to hold an API key, and every user of this host \
+            "weir-settle: the URL of {one} seems to hold an API key, and every user of this host \
              can see it: put it into a file of mode 0600 and give --rpc the file's /path"
         );
     }
-    Ok(Rpc::new(&at.url()?, CONNECT_TIMEOUT, REQUEST_TIMEOUT)?)
+    Ok(Nodes::of(at)?)
 }

@@ -169,6 +169,15 @@ fn print_status(status: &Value) {
     if !chain["vouched"].is_null() {
         println!("signed    statements up to epoch {}", text(&chain["vouched"]));
     }
+    for (process, access) in status["access"].as_object().into_iter().flatten() {
+        println!(
+            "process   {process} bills {} bytes up, {} down; its kernel saw {} from clients, {} to them",
+            text(&access["billed_up"]),
+            text(&access["billed_down"]),
+            text(&access["seen_up"]),
+            text(&access["seen_down"])
+        );
+    }
     for lane in status["lanes"].as_array().into_iter().flatten() {
         println!(
             "\nchannel   {} lane {} ({})",

@@ -154,8 +154,8 @@ pub(super) async fn run(command: Sla) -> Result<ExitCode> {
         }
         Sla::Submit { file, chain } => {
             let held: VerdictFile = agreement::read_json(&file, FILE_BYTES_MAX)?;
-            let (rpc, wallet) = connect(&chain)?;
-            let bond = Bond::of(rpc, held.agreement.domain).await?;
+            let (nodes, wallet) = connect(&chain)?;
+            let bond = Bond::of(nodes, held.agreement.domain).await?;
             let terms = &held.agreement.terms;
             let credited =
                 bond.apply_credit(&wallet, terms, &held.verdict, &held.signatures).await?;

@@ -12,7 +12,7 @@ use weir_usage::bond::StakeTerms;
 use weir_usage::{Address, Digest, StakeId};
 
 use super::Chain;
-use super::lab::{connect, endpoint};
+use super::lab::{connect, nodes};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Stake {
@@ -34,9 +34,9 @@ pub(crate) enum Stake {
     },
     /// Show a stake.
     Show {
-        /// JSON-RPC endpoint, or where its URL is.
-        #[arg(long)]
-        rpc: Endpoint,
+        /// JSON-RPC endpoint, or where its URL is. Several, each after --rpc, must agree.
+        #[arg(long, required = true)]
+        rpc: Vec<Endpoint>,
         /// The OperatorBond contract.
         #[arg(long)]
         bond: Address,
@@ -139,7 +139,7 @@ pub(super) async fn stake(command: Stake) -> Result<ExitCode> {
             show(&bond, stake, &done).await
         }
         Stake::Show { rpc, bond, stake } => {
-            let bond = Bond::at(endpoint(&rpc)?, bond).await?;
+            let bond = Bond::at(nodes(&rpc)?, bond).await?;
             show(&bond, stake, &Done::default()).await
         }
     }
@@ -167,8 +167,8 @@ pub(super) async fn unstake(command: Unstake) -> Result<ExitCode> {
 }
 
 pub(super) async fn at(at: &At) -> Result<(Bond, Wallet)> {
-    let (rpc, wallet) = connect(&at.chain)?;
-    Ok((Bond::at(rpc, at.bond).await?, wallet))
+    let (nodes, wallet) = connect(&at.chain)?;
+    Ok((Bond::at(nodes, at.bond).await?, wallet))
 }
 
 async fn show(bond: &Bond, id: StakeId, done: &Done) -> Result<ExitCode> {

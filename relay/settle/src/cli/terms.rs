@@ -14,7 +14,7 @@ use weir_usage::Address;
 use weir_usage::bond::{Agreement, BondDomain};
 
 use super::Chain;
-use super::lab::{connect, endpoint};
+use super::lab::{connect, nodes};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Terms {
@@ -48,9 +48,9 @@ pub(crate) enum Terms {
     Show {
         /// The agreement.
         file: PathBuf,
-        /// JSON-RPC endpoint, or where its URL is.
+        /// JSON-RPC endpoint, or where its URL is. Several, each after --rpc, must agree.
         #[arg(long)]
-        rpc: Option<Endpoint>,
+        rpc: Vec<Endpoint>,
     },
     /// Open an agreement that both sides have signed; the key's account brings the bond. Safe to
     /// repeat.
@@ -106,12 +106,11 @@ pub(super) async fn run(command: Terms) -> Result<ExitCode> {
         }
         Terms::Show { file, rpc } => {
             let agreement = agreement::read(&file)?;
-            let state = match rpc {
-                Some(url) => {
-                    let bond = Bond::of(endpoint(&url)?, agreement.domain).await?;
-                    Some(serde_json::to_value(bond.sla(agreement.id()).await?)?)
-                }
-                None => None,
+            let state = if rpc.is_empty() {
+                None
+            } else {
+                let bond = Bond::of(nodes(&rpc)?, agreement.domain).await?;
+                Some(serde_json::to_value(bond.sla(agreement.id()).await?)?)
             };
             print(&agreement, state)
         }
@@ -135,8 +134,8 @@ pub(super) async fn run(command: Terms) -> Result<ExitCode> {
 
 async fn ready(file: &Path, chain: &Chain) -> Result<(Agreement, Bond, Wallet)> {
     let agreement = agreement::read(file)?;
-    let (rpc, wallet) = connect(chain)?;
-    let bond = Bond::of(rpc, agreement.domain).await?;
+    let (nodes, wallet) = connect(chain)?;
+    let bond = Bond::of(nodes, agreement.domain).await?;
     Ok((agreement, bond, wallet))
 }
 

@@ -23,9 +23,9 @@ pub(crate) struct Withdraw {
     /// As a payer: the channel to leave.
     #[arg(long, conflicts_with = "config", requires_all = ["rpc", "key_file", "escrow"])]
     channel: Option<ChannelId>,
-    /// JSON-RPC endpoint, or where its URL is.
+    /// JSON-RPC endpoint, or where its URL is. Several, each after --rpc, must agree.
     #[arg(long)]
-    rpc: Option<Endpoint>,
+    rpc: Vec<Endpoint>,
     /// File with the payer's key, or credential:NAME.
     #[arg(long)]
     key_file: Option<Secret>,
@@ -61,8 +61,8 @@ async fn leave(args: &Withdraw) -> Result<ExitCode> {
     let (channel, escrow) = (args.channel.context(missing)?, args.escrow.context(missing)?);
     let key = args.key_file.clone().context(missing)?;
     let wallet = Wallet::open(&KeyConfig { key, password: args.password_file.clone() })?;
-    let rpc = lab::endpoint(args.rpc.as_ref().context(missing)?)?;
-    let outcome = payer::withdraw(&rpc, &wallet, address(escrow), channel, args.dry_run).await?;
+    let nodes = lab::nodes(&args.rpc)?;
+    let outcome = payer::withdraw(&nodes, &wallet, address(escrow), channel, args.dry_run).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);
         return Ok(ExitCode::SUCCESS);

@@ -11,12 +11,12 @@ use weir_settle::chain::challenge::Challenges;
 use weir_settle::chain::contracts::{IUsageAnchor, address};
 use weir_settle::chain::once;
 use weir_settle::journal::entry::{
-    Action, AnchorLeaf, AnchorLeaves, Entry, Item, OutboxStep, Step,
+    Action, AnchorLeaf, AnchorLeaves, Entry, Item, OutboxStep, SampleDay, Step,
 };
 use weir_settle::journal::{Header, Journal};
 use weir_settle::storage::FileStorage;
 use weir_usage::merkle::{self, Anchor, Leaf};
-use weir_usage::{Address, ChannelId, Digest, Error as Usage, keccak256};
+use weir_usage::{Address, ChannelId, Digest, Error as Usage, SlaId, keccak256};
 
 use crate::bond::weir_settle;
 use crate::common::EXIT;
@@ -28,7 +28,7 @@ fn header() -> Header {
     Header { exit: EXIT.0, secret: [9; 32], created_ms: 1 }
 }
 
-fn leaves(epoch: u64, count: u8) -> AnchorLeaves {
+pub(crate) fn leaves(epoch: u64, count: u8) -> AnchorLeaves {
     let leaves: Vec<AnchorLeaf> = (0..count)
         .map(|n| AnchorLeaf {
             channel: ChannelId([n; 32]),
@@ -113,11 +113,17 @@ fn hidden_amounts_add_up_to_the_total_and_to_nothing_else() {
     assert_ne!(list.statement(&EXIT).content, next.statement(&EXIT).content);
 }
 
-/// Journals an epoch and anchors it on chain, as the sidecar does.
-async fn anchored(anvil: &Anvil, contract: Address, epoch: &AnchorLeaves) {
+fn journal(anvil: &Anvil, items: &[Item]) {
     let storage = FileStorage::open(&anvil.path("journal")).unwrap();
     let mut journal = Journal::open(storage, header(), |_, _, _| Ok(())).unwrap();
-    journal.append(&[Entry::now(Item::Anchor(epoch.clone()))]).unwrap();
+    for item in items {
+        journal.append(&[Entry::now(item.clone())]).unwrap();
+    }
+}
+
+/// Journals an epoch and anchors it on chain, as the sidecar does.
+pub(crate) async fn anchored(anvil: &Anvil, contract: Address, epoch: &AnchorLeaves) {
+    journal(anvil, &[Item::Anchor(epoch.clone())]);
     let (root, total) = (B256::from(epoch.root.0), epoch.total);
     let call = IUsageAnchor::anchorCall { epoch: epoch.epoch, root, total };
     let (to, input) = (Some(address(contract)), call.abi_encode().into());
@@ -127,12 +133,10 @@ async fn anchored(anvil: &Anvil, contract: Address, epoch: &AnchorLeaves) {
 
 /// What the sidecar journals of the anchor's way.
 fn journal_final(anvil: &Anvil, of: &AnchorLeaves) {
-    let storage = FileStorage::open(&anvil.path("journal")).unwrap();
-    let mut journal = Journal::open(storage, header(), |_, _, _| Ok(())).unwrap();
     let hash = Digest([1; 32]);
     let (epoch, root, total) = (of.epoch, of.root, of.total);
     let (raw, claimed) = ("0x".into(), Vec::new());
-    for step in [
+    let steps = [
         Step::Planned { action: Action::Anchor { epoch, root, total } },
         Step::Signed { nonce: 0, hash, raw, max_fee_per_gas: 1 },
         Step::Final {
@@ -144,9 +148,8 @@ fn journal_final(anvil: &Anvil, of: &AnchorLeaves) {
             claimed,
             settled: 0,
         },
-    ] {
-        journal.append(&[Entry::now(Item::Outbox(OutboxStep { intent: 1, step }))]).unwrap();
-    }
+    ];
+    journal(anvil, &steps.map(|step| Item::Outbox(OutboxStep { intent: 1, step })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,6 +233,19 @@ async fn files_of_leaves_and_sums_go_from_operator_to_verifier() {
     assert_eq!(held["checked"], json!({ "leaves": 11, "shown": 20 }));
     assert!(verify(&SEED.to_string(), &total).unwrap_err().contains("another epoch or seed"));
     assert!(verify(seed, "1").unwrap_err().contains("doesn't lead to the root"));
+
+    // A day of samples has a number, leaves and a total as well, of bytes and not of money.
+    let sla = SlaId([0xa5; 32]);
+    let day = AnchorLeaves { day: Some(SampleDay { sla, day: 20_780 }), ..leaves(8, 3) };
+    journal(&anvil, &[Item::Anchor(day)]);
+    let commit = ["audit", "commit", "-c", &config, "--epoch", "8", "--out", &hidden];
+    let bonded = [&commit[..], &["--bond", &contract]].concat();
+    for asked in [&commit[..], &bonded] {
+        let said = weir_settle(asked).unwrap_err();
+        assert!(said.contains("8 is no accounting period but the samples of 2026-11-23"), "{said}");
+        assert!(said.contains(&sla.to_string()), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(&hidden).unwrap().count(), 0);
 
     let key = anvil.key_file("usage.key", &"07".repeat(32)).display().to_string();
     let bond = Address([0xb0; 20]).to_string();

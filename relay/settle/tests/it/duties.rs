@@ -34,16 +34,20 @@ use crate::common::{EXIT, eventually, payer};
 /// 100 gwei: beside it tips are nothing, so a challenge's fee covers its answer.
 const DEAR: [&str; 2] = ["--block-base-fee-per-gas", "100000000000"];
 
+/// Statements and nothing else.
+pub(crate) const BOND: &str =
+    "sample_days = false\nbond = \"0xb0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0\"\n";
+
 /// A journal on a disk that is gone after so many steps: as after kill -9, what was written stays.
 #[derive(Debug)]
-struct Dying {
+pub(crate) struct Dying {
     storage: FileStorage,
     left: Arc<AtomicU64>,
     dead: Arc<AtomicBool>,
 }
 
 impl Dying {
-    fn open(path: &Path, steps: u64) -> (Self, Arc<AtomicBool>) {
+    pub(crate) fn open(path: &Path, steps: u64) -> (Self, Arc<AtomicBool>) {
         let dead = Arc::new(AtomicBool::new(false));
         let (storage, left) = (FileStorage::open(path).unwrap(), Arc::new(AtomicU64::new(steps)));
         (Self { storage, left, dead: Arc::clone(&dead) }, dead)
@@ -84,17 +88,17 @@ impl Storage for Dying {
     }
 }
 
-struct Exit {
-    anvil: Anvil,
+pub(crate) struct Exit {
+    pub(crate) anvil: Anvil,
     contracts: Contracts,
-    channel: ChannelId,
-    config: Config,
+    pub(crate) channel: ChannelId,
+    pub(crate) config: Config,
     agreement: Agreement,
 }
 
 impl Exit {
     /// An exit with an agreement that began three days ago, and a usage key.
-    async fn new(arguments: &[&str], duties: &str) -> Option<Self> {
+    pub(crate) async fn new(arguments: &[&str], duties: &str) -> Option<Self> {
         let anvil = Anvil::start(arguments).await?;
         let contracts = anvil.deploy().await;
         let terms = anvil.open(&contracts, 1, 1_000_000).await;
@@ -127,12 +131,12 @@ impl Exit {
         }
     }
 
-    async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> Running {
         start(&self.anvil, &self.config, FileStorage::open(&self.config.journal).unwrap()).await
     }
 
     /// `None` if the disk dies before it runs.
-    async fn start_on(&self, storage: Dying) -> Option<Running> {
+    pub(crate) async fn start_on(&self, storage: Dying) -> Option<Running> {
         sidecar::start(self.config.clone(), storage, self.anvil.exit_wallet()).await.ok()
     }
 
@@ -158,7 +162,7 @@ impl Exit {
         Address(self.anvil.exit_wallet().address().into_array())
     }
 
-    async fn is_anchored(&self, anchor: &Anchor) -> bool {
+    pub(crate) async fn is_anchored(&self, anchor: &Anchor) -> bool {
         self.challenges().is_anchored(self.exit(), anchor).await.unwrap()
     }
 
@@ -175,7 +179,7 @@ impl Exit {
     }
 
     /// How many entries of the journal are like this.
-    fn count(&self, like: impl Fn(&Item) -> bool) -> usize {
+    pub(crate) fn count(&self, like: impl Fn(&Item) -> bool) -> usize {
         let mut found = 0;
         scan(&ReadOnly::open(&self.config.journal).unwrap(), |_, _, entry| {
             found += usize::from(like(&entry.item));
@@ -214,7 +218,7 @@ async fn days_done(running: &Running, day: u64) {
     .await;
 }
 
-fn names(running: &Running) -> Vec<&'static str> {
+pub(crate) fn names(running: &Running) -> Vec<&'static str> {
     let (view, chain) = (running.sidecar.clerk.views(), running.sidecar.driver.view());
     let view = view.borrow().clone();
     troubles(&view, &chain).into_iter().map(|trouble| trouble.name).collect()
@@ -502,8 +506,7 @@ async fn a_challenge_of_what_was_lost_is_loud_with_the_hours_that_are_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_final_epoch_is_signed_for_once_whatever_dies() {
-    let bond = "sample_days = false\nbond = \"0xb0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0\"\n";
-    let Some(exit) = Exit::new(&[], bond).await else { return };
+    let Some(exit) = Exit::new(&[], BOND).await else { return };
     let running = exit.start().await;
     let mut relay = use_and_pay(&exit.config, 1, exit.channel, 1000).await;
     let report = settle_now(&running).await;

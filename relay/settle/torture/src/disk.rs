@@ -1,6 +1,9 @@
 //! The journal's disk: names every step by what is being written, and fails where the plan says.
 
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use weir_settle::journal::entry::{Action, Item, Step};
@@ -16,21 +19,31 @@ use crate::rng::Rng;
 pub struct Disk {
     cache: Arc<Mutex<PageCache>>,
     points: Points,
+    /// Shows what the page cache has to whoever only reads the journal.
+    file: Arc<File>,
     /// What was written since the last sync.
     writing: Vec<String>,
 }
 
 impl Disk {
-    /// An empty file.
-    pub fn new(points: Points) -> Self {
-        Self { cache: Arc::default(), points, writing: Vec::new() }
+    /// An empty file, at this path for those who only read.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn new(points: Points, path: &Path) -> io::Result<Self> {
+        let file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Self { cache: Arc::default(), points, file: Arc::new(file), writing: Vec::new() })
     }
 
     /// What a crash of this kind leaves.
     pub fn crash(&mut self, fault: Fault, rng: &mut Rng) {
         self.writing.clear();
         if fault == Fault::Power {
-            self.lock().power_cut(rng);
+            let mut cache = self.lock();
+            cache.power_cut(rng);
+            let shown =
+                self.file.set_len(0).and_then(|()| self.file.write_all_at(cache.bytes(), 0));
+            shown.expect("a file beside the model takes what the model has");
         }
     }
 
@@ -61,6 +74,7 @@ impl Storage for Disk {
             Reached::Dies | Reached::Full => self.points.below(bytes.len() as u64 + 1) as usize,
         };
         self.lock().write(offset as usize, &bytes[..count]);
+        self.file.write_all_at(&bytes[..count], offset)?;
         if count < bytes.len() || self.points.down().is_some() { Err(full()) } else { Ok(()) }
     }
 
@@ -70,6 +84,7 @@ impl Storage for Disk {
             return Err(full());
         }
         self.lock().truncate(len as usize);
+        self.file.set_len(len)?;
         Ok(())
     }
 
@@ -118,6 +133,7 @@ fn kind(item: &Item) -> &'static str {
         Item::Sample(_) => "sample",
         Item::Statement(_) => "statement",
         Item::Vouched(_) => "vouched",
+        Item::Uncarried(_) => "uncarried",
         Item::Outbox(step) => match &step.step {
             Step::Planned { action: Action::Claim { .. } } => "planned claim",
             Step::Planned { action: Action::Settle { .. } } => "planned settle",

@@ -6,9 +6,15 @@
 //! a seed gives the same one each time. Against a real node and a real process the same is tested
 //! in `relay/settle/tests`.
 //!
+//! A client has samples co-signed, hours go by, and challengers have leaves of epochs and days
+//! picked. So the sidecar has its duties to do meanwhile: days are anchored, challenges answered,
+//! epochs signed for.
+//!
 //! After each crash the sidecar starts from what the disk has, and everybody goes on. In the end
 //! nothing breaks any more, and the sums are drawn ([`Verdict`]): what the payers signed, what
-//! reached the receiver, what was delivered.
+//! reached the receiver, what was delivered. No number is given to two roots, each challenge is
+//! answered once and in time or said to be lost, no epoch has two statements, and what was signed
+//! for is what is anchored.
 //!
 //! It has caught what it is for. With a journal that acks before its fsync, 200 runs lose 2.2
 //! million units beyond the window and payers hold acks for vouchers that are gone; with a book
@@ -24,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+mod client;
 pub mod disk;
 pub mod node;
 mod payer;
@@ -37,6 +44,6 @@ mod summary;
 mod verdict;
 mod wire;
 
-pub use run::run;
+pub use run::{Crowd, crowd, run, unmined_beside_a_leaving_payer};
 pub use summary::{Summary, torture};
 pub use verdict::Verdict;

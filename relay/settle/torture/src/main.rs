@@ -67,6 +67,9 @@ fn show(summary: &Summary) {
     println!("double billed       {}", summary.double_billed);
     println!("delivered           {} units", summary.delivered);
     println!("received            {} units", summary.received);
+    println!("days anchored       {}", summary.days);
+    println!("challenges answered {}", summary.answers);
+    println!("epochs signed for   {}", summary.statements);
     println!("crashes at");
     for (name, count) in &summary.crash_points {
         println!("  {count:>6}  {name}");

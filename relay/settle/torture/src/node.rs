@@ -1,15 +1,20 @@
 //! A chain in a few hundred lines: one node, its pool, blocks that can leave again, and the two
 //! contracts as far as the sidecar uses them. Deterministic; it does nothing by itself.
 
+mod anchor;
 mod answers;
 mod contracts;
+mod others;
 
 use alloy::consensus::{Transaction, TxEnvelope};
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256, Bytes, LogData, keccak256};
 use weir_usage::Domain;
 
+use anchor::Call;
+pub use anchor::{ANSWER_S, Challenge, State, UsageAnchor};
 pub use contracts::{Deposit, World};
+pub use others::FOREIGN_EPOCH;
 
 use crate::rng::Rng;
 
@@ -20,6 +25,11 @@ const RICH_FEE: u128 = 1_000_000_000_000_000;
 /// A pool's rule: a transaction replaces another of its nonce for a tenth more.
 const BUMP_PERCENT: u128 = 110;
 
+/// The time of the first block, Unix seconds: 22:13 in UTC.
+pub const GENESIS_S: u64 = 1_700_000_000;
+/// Blocks whose state is kept: none leaves the chain that is deeper.
+const STATES_KEPT: usize = 32;
+
 /// A transaction, in the pool or in a block.
 #[derive(Debug, Clone)]
 pub struct Tx {
@@ -29,6 +39,8 @@ pub struct Tx {
     max_fee: u128,
     to: Address,
     input: Bytes,
+    /// In wei.
+    value: u128,
 }
 
 /// What became of a transaction.
@@ -45,7 +57,10 @@ struct Block {
     base_fee: u128,
     /// Two blocks of the same number differ by this.
     fork: u64,
-    after: World,
+    /// Unix seconds.
+    time: u64,
+    /// Nobody keeps the state of old blocks.
+    after: Option<World>,
 }
 
 /// How the node behaves at the moment.
@@ -80,10 +95,20 @@ pub struct Node {
     blocks: Vec<Block>,
     pool: Vec<Tx>,
     forks: u64,
+    /// Seconds in which there were no blocks.
+    skipped_s: u64,
+    /// Accounts that challenged so far.
+    challengers: u64,
     /// How it behaves.
     pub mood: Mood,
     /// What the next blocks ask for, in wei per gas.
     pub base_fee: u128,
+    /// Calls since the last look at the newest block.
+    calls: u64,
+    /// Calls between two looks at the newest block, at most.
+    pub calls_max: u64,
+    /// Bytes of the longest input of a transaction that was sent.
+    pub input_max: usize,
     /// Whether it mines at all.
     pub stalled: bool,
     /// The next transaction to be mined fails although its estimate was good.
@@ -102,7 +127,8 @@ impl Node {
             receipts: Vec::new(),
             base_fee: CALM_FEE,
             fork: 0,
-            after: World::new(deposits),
+            time: GENESIS_S,
+            after: Some(World::new(deposits)),
         };
         Self {
             domain,
@@ -112,8 +138,13 @@ impl Node {
             blocks: vec![genesis; 8],
             pool: Vec::new(),
             forks: 0,
+            skipped_s: 0,
+            challengers: 0,
             mood: Mood::Well,
             base_fee: CALM_FEE,
+            calls: 0,
+            calls_max: 0,
+            input_max: 0,
             stalled: false,
             revert_next: false,
         }
@@ -129,18 +160,29 @@ impl Node {
 
     /// Everything that the contracts hold, as of the newest block.
     pub fn world(&self) -> &World {
-        &self.tip().after
+        self.tip().after.as_ref().expect("the newest state is kept")
     }
 
-    /// Whether anything waits to be mined.
+    /// The time of the newest block, Unix seconds.
+    pub fn time(&self) -> u64 {
+        self.tip().time
+    }
+
+    /// Time goes by without blocks.
+    pub fn skip(&mut self, seconds: u64) {
+        self.skipped_s += seconds;
+    }
+
+    /// Whether anything of the wallet's waits to be mined.
     pub fn has_pending(&self) -> bool {
-        !self.pool.is_empty()
+        self.pool.iter().any(|tx| tx.from == self.wallet)
     }
 
     /// Makes a block of what can be mined.
     pub fn mine(&mut self) {
-        let mut world = self.tip().after.clone();
+        let mut world = self.world().clone();
         let mut receipts = Vec::new();
+        let time = GENESIS_S + self.blocks.len() as u64 + self.skipped_s;
         while let Some(index) = self.pool.iter().position(|tx| {
             !self.stalled
                 && tx.max_fee >= self.base_fee
@@ -148,16 +190,8 @@ impl Node {
         }) {
             let tx = self.pool.remove(index);
             world.nonces.insert(tx.from, tx.nonce + 1);
-            let escrow = Address::from(self.domain.escrow.0);
-            let done = if std::mem::take(&mut self.revert_next) {
-                None
-            } else if tx.to == escrow {
-                world.escrow(&self.domain, &tx.input)
-            } else if tx.to == self.anchor {
-                world.anchor(tx.from, &tx.input)
-            } else {
-                None
-            };
+            let fails = tx.from == self.wallet && std::mem::take(&mut self.revert_next);
+            let done = if fails { None } else { self.execute(&mut world, &tx, time) };
             let success = done.is_some();
             let logs = done.unwrap_or_default().into_iter().map(|log| (tx.to, log)).collect();
             receipts.push(Receipt { tx, success, logs });
@@ -165,7 +199,23 @@ impl Node {
         let nonces = &world.nonces;
         self.pool.retain(|tx| tx.nonce >= nonces.get(&tx.from).copied().unwrap_or(0));
         let (base_fee, fork) = (self.base_fee, self.forks);
-        self.blocks.push(Block { receipts, base_fee, fork, after: world });
+        self.blocks.push(Block { receipts, base_fee, fork, time, after: Some(world) });
+        if let Some(old) = self.blocks.len().checked_sub(STATES_KEPT + 1) {
+            self.blocks[old].after = None;
+        }
+    }
+
+    /// What a transaction does; `None` if it reverts.
+    fn execute(&self, world: &mut World, tx: &Tx, time: u64) -> Option<Vec<LogData>> {
+        if tx.to == Address::from(self.domain.escrow.0) {
+            return world.escrow(&self.domain, &tx.input);
+        }
+        if tx.to != self.anchor {
+            return None;
+        }
+        let chance = keccak256(format!("chance of {time} in {}", self.forks));
+        let call = Call { from: tx.from, value: tx.value, time, chance };
+        world.usage.run(&call, &tx.input).map(|()| Vec::new())
     }
 
     /// The last blocks leave the chain, and others come instead. Their transactions go back to the
@@ -184,24 +234,6 @@ impl Node {
             self.mine();
         }
         self.pool = held;
-    }
-
-    /// Somebody else with the same key uses the next nonce.
-    pub fn intrude(&mut self) {
-        let from = self.wallet;
-        let nonce = self.world().nonces.get(&from).copied().unwrap_or(0);
-        let tx = Tx {
-            hash: keccak256(format!("intruder {nonce} {}", self.forks)),
-            from,
-            nonce,
-            max_fee: RICH_FEE,
-            to: Address::ZERO,
-            input: Bytes::new(),
-        };
-        self.pool.insert(0, tx);
-        let stalled = std::mem::take(&mut self.stalled);
-        self.mine();
-        self.stalled = stalled;
     }
 
     fn tip(&self) -> &Block {
@@ -227,7 +259,9 @@ impl Node {
             max_fee: envelope.max_fee_per_gas(),
             to: envelope.to().unwrap_or_default(),
             input: envelope.input().clone(),
+            value: 0,
         };
+        self.input_max = self.input_max.max(tx.input.len());
         if self.mood == Mood::Poor {
             return Err("insufficient funds for gas * price + value".into());
         }

@@ -62,6 +62,11 @@ impl Payer {
         }
     }
 
+    /// Signs its vouchers, and its samples.
+    pub(crate) fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// What the chain knows of the channel.
     pub(crate) fn deposit(&self) -> Deposit {
         Deposit {

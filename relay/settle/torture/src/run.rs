@@ -1,17 +1,27 @@
 //! One run: payers use the exit while everything that can break does, and in the end all is quiet
 //! and the sums are drawn.
 
+mod crowd;
+mod duties;
+mod reorg;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use weir_settle::Error;
 use weir_settle::book::LaneKey;
+use weir_settle::chain::ChainView;
 use weir_settle::clerk::Peer;
+use weir_settle::clock::Clock;
 use weir_settle::journal::entry::{Item, Note};
+use weir_usage::bond::{EpochStatement, Signed};
 use weir_usage::{Frame, VoucherOffer};
 
+use crate::client::Client;
 use crate::disk::Disk;
-use crate::node::{Mood, Node};
+use crate::node::{GENESIS_S, Mood, Node};
 use crate::payer::{LANE, Payer};
 use crate::points::{Fault, Plan, Points};
 use crate::relay::{Link, Relay};
@@ -19,6 +29,8 @@ use crate::rng::Rng;
 use crate::sidecar::{self, ANCHOR, DOMAIN, EXIT, Host, Sidecar};
 use crate::state::StateDisk;
 use crate::verdict::{self, Verdict};
+pub use crowd::{Crowd, crowd};
+pub use reorg::unmined_beside_a_leaving_payer;
 
 /// Rounds in which things break.
 const ROUNDS: u64 = 9;
@@ -39,6 +51,13 @@ pub(crate) struct Run {
     pub(crate) payers: Vec<Payer>,
     pub(crate) relay: Relay,
     pub(crate) complaints: Vec<String>,
+    pub(crate) client: Client,
+    /// By epoch: all that was ever given out.
+    pub(crate) statements: BTreeMap<u64, Vec<Signed<EpochStatement>>>,
+    /// Challenges pay the least that they may.
+    is_stingy: bool,
+    /// Hours that went by without blocks.
+    hours: u64,
     sidecar: Option<Sidecar>,
     link: Option<Link>,
     plans: Vec<Plan>,
@@ -47,12 +66,7 @@ pub(crate) struct Run {
 
 /// Runs a seed. `target` is the name of a step at which it is to crash.
 pub fn run(seed: u64, target: Option<&str>) -> Verdict {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without I/O needs nothing");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut run = Run::new(seed, target);
         for round in 0..ROUNDS {
             run.round(round).await;
@@ -60,6 +74,15 @@ pub fn run(seed: u64, target: Option<&str>) -> Verdict {
         run.settle().await;
         verdict::draw(seed, &run)
     })
+}
+
+/// One thread, whose time passes when nothing else is to be done.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing")
 }
 
 impl Run {
@@ -78,9 +101,17 @@ impl Run {
         let plans = plans(target, &mut rng);
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&seed.to_be_bytes());
+        let directory = directory();
+        let client = Client::new(&payers[0]);
+        client.write(directory.path()).expect("a temporary directory takes two files");
+        let journal = directory.path().join(sidecar::JOURNAL);
+        // The host's clock is off by up to two hours.
+        let off_s = rng.below(2 * 7200);
         let host = Host {
-            config: sidecar::config(&payers, rng.one_in(3)),
-            disk: Disk::new(points.clone()),
+            config: sidecar::config(&payers, rng.one_in(3), directory.path()),
+            disk: Disk::new(points.clone(), &journal).expect("the directory is empty"),
+            clock: Clock::standing((GENESIS_S + off_s - 7200) * 1000),
+            _directory: Arc::new(directory),
             state: StateDisk::new(points.clone()),
             node: Arc::new(Mutex::new(Node::new(
                 DOMAIN,
@@ -91,12 +122,18 @@ impl Run {
             points,
             secret,
         };
+        let is_duty = |name: &str| ["answer", "fees"].iter().any(|duty| name.contains(duty));
+        let is_stingy = rng.one_in(4) && !target.is_some_and(is_duty);
         let mut run = Self {
             rng,
             host,
             payers,
             relay: Relay::new(EXIT),
             complaints: Vec::new(),
+            client,
+            statements: BTreeMap::new(),
+            is_stingy,
+            hours: 0,
             sidecar: None,
             link: None,
             plans,
@@ -120,33 +157,51 @@ impl Run {
             self.payers[index].is_gone = true;
         }
         self.traffic(round + 1 == ROUNDS).await;
-        if self.rng.one_in(3) || ["anchor", "root", "settle"].iter().any(|step| self.wants(step)) {
+        self.sample().await;
+        self.some_hours();
+        if self.wants_duty() {
+            // All the way to an anchor that can be challenged and signed for.
+            self.settle_now(16).await;
+        } else if self.rng.one_in(3)
+            || ["anchor", "root", "settle"].iter().any(|step| self.wants(step))
+        {
             self.settle_now(6).await;
         } else {
             let count = 1 + self.rng.below(4);
             self.blocks(count).await;
         }
+        self.challenge();
+        let count = if self.wants_duty() { 10 } else { self.rng.below(5) };
+        self.blocks(count).await;
         if self.rng.one_in(10) || self.wants("note") {
             self.note().await;
         }
         self.after_crash();
     }
 
-    /// All that was delivered is reported, signed for, claimed and pulled.
+    /// All that was delivered is reported, signed for, claimed and pulled; days are anchored,
+    /// challenges answered, epochs signed for.
     async fn settle(&mut self) {
         self.after_crash();
         self.host.points.arm(None);
         self.plans.clear();
         self.node().calm();
-        for _ in 0..QUIET_ROUNDS {
+        self.end_the_day();
+        for round in 0..QUIET_ROUNDS {
             if !self.is_up().await {
                 continue;
             }
             self.relay.close(true, &mut self.rng);
             self.exchange().await;
             self.settle_now(40).await;
+            // Days rest while a settle-now runs.
+            self.blocks(8).await;
+            self.collect_statements();
             if self.relay.is_settled() && verdict::is_quiet(self) {
                 return;
+            }
+            if round > 2 {
+                self.wait_for_deadlines();
             }
         }
         self.complaints.push(format!("not settled after {QUIET_ROUNDS} quiet rounds"));
@@ -349,13 +404,14 @@ impl Run {
                 return;
             }
             let (reorg, intrude) = (self.rng.one_in(12), self.rng.one_in(60));
+            let anchors = self.rng.one_in(2);
             let (unmine, replace) = (self.wants("unmined"), self.wants("replaced"));
             let is_quiet = self.plans.is_empty() && self.host.points.is_disarmed();
             let depth = if unmine { 2 } else { 1 + self.rng.below(2) as usize };
             {
                 let mut node = self.host.node.lock().expect("no holder of this lock panics");
                 if !is_quiet && (intrude || replace && node.has_pending()) {
-                    node.intrude();
+                    node.intrude(anchors);
                 }
                 node.mine();
                 // Deeper than the configured confirmations no chain may change, by definition.
@@ -398,6 +454,7 @@ impl Run {
     /// If the sidecar died: what a crash does to everybody.
     fn after_crash(&mut self) {
         let Some(fault) = self.host.points.down() else { return };
+        self.collect_statements();
         self.sidecar = None;
         self.link = None;
         self.relay.disconnected();
@@ -415,9 +472,19 @@ impl Run {
         self.host.points.arm(next);
     }
 
+    /// What the sidecar says of the chain.
+    pub(crate) fn view(&self) -> Option<Arc<ChainView>> {
+        self.sidecar.as_ref().map(|sidecar| sidecar.driver.view())
+    }
+
     fn node(&self) -> MutexGuard<'_, Node> {
         self.host.node.lock().expect("no holder of this lock panics")
     }
+}
+
+/// In memory where there is such a place: thousands of runs sync their files there.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
 /// Three crashes: the one that is wanted, and others at any step.

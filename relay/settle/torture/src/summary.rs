@@ -26,6 +26,12 @@ pub struct Summary {
     pub delivered: u64,
     /// Units that reached the receivers, over all runs.
     pub received: u128,
+    /// Days of samples anchored, over all runs.
+    pub days: u64,
+    /// Challenges answered, over all runs.
+    pub answers: u64,
+    /// Epochs signed for, over all runs.
+    pub statements: u64,
     /// Crashes, over all runs.
     pub crashes: u64,
     /// By name of a step: how often the sidecar died there.
@@ -76,9 +82,9 @@ pub fn torture(first: u64, runs: u64, done: impl Fn(u64) + Sync) -> Summary {
 /// The step that a seed aims at. It follows from the seed alone, so that a seed is all it takes to
 /// repeat a run.
 fn target(seed: u64) -> Option<&'static str> {
-    let count = POINTS.len() as u64;
-    // Every sixth has no aim.
-    (!seed.is_multiple_of(6)).then(|| POINTS[(seed % count) as usize])
+    // Every sixth has no aim; the others take turns.
+    let aimed = seed / 6 * 5 + (seed % 6).checked_sub(1)?;
+    Some(POINTS[(aimed % POINTS.len() as u64) as usize])
 }
 
 fn sum(verdicts: Vec<Verdict>) -> Summary {
@@ -90,6 +96,9 @@ fn sum(verdicts: Vec<Verdict>) -> Summary {
         summary.double_billed += verdict.double_billed;
         summary.delivered += verdict.delivered;
         summary.received += verdict.received;
+        summary.days += verdict.days;
+        summary.answers += verdict.answers;
+        summary.statements += verdict.statements;
         for (name, count) in &verdict.seen {
             *seen.entry(name.clone()).or_insert(0) += count;
         }
@@ -112,7 +121,7 @@ fn sum(verdicts: Vec<Verdict>) -> Summary {
 
 /// Every step of the journal, the outbox and the calls. One that is missing here and is met in a
 /// run has to be crashed at all the same.
-const POINTS: [&str; 81] = [
+const POINTS: [&str; 96] = [
     "write state",
     "sync state",
     "synced state",
@@ -148,6 +157,21 @@ const POINTS: [&str; 81] = [
     "write planned anchor",
     "sync planned anchor",
     "synced planned anchor",
+    "write sample",
+    "sync sample",
+    "synced sample",
+    "write planned day",
+    "sync planned day",
+    "synced planned day",
+    "write planned answer",
+    "sync planned answer",
+    "synced planned answer",
+    "write planned fees",
+    "sync planned fees",
+    "synced planned fees",
+    "write vouched",
+    "sync vouched",
+    "synced vouched",
     "write signed",
     "sync signed",
     "synced signed",

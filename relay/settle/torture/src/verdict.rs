@@ -1,5 +1,7 @@
 //! The sums at the end of a run: what payers signed, what was claimed, what was delivered.
 
+mod duties;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -9,6 +11,7 @@ use weir_settle::journal::scan;
 use crate::payer::{LANE, Payer};
 use crate::relay::{PACKET_BYTES, WINDOW_BYTES};
 use crate::run::Run;
+use duties::Told;
 
 /// What became of a run. Units are token units, and bytes: a byte costs one.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -25,6 +28,12 @@ pub struct Verdict {
     pub signed: u128,
     /// Units that reached the receiver.
     pub received: u128,
+    /// Days of samples that were anchored.
+    pub days: u64,
+    /// Challenges that were answered.
+    pub answers: u64,
+    /// Epochs that were signed for.
+    pub statements: u64,
     /// Anything else that must not be.
     pub complaints: Vec<String>,
     /// Steps that were reached, by name.
@@ -42,8 +51,13 @@ impl Verdict {
     }
 }
 
-/// Whether everything that was signed for and is covered by a deposit has reached the receiver.
+/// Whether everything that was signed for and is covered by a deposit has reached the receiver, and
+/// no duty is left.
 pub(crate) fn is_quiet(run: &Run) -> bool {
+    has_all_money(run) && Told::of(run).unfinished(run).is_empty()
+}
+
+fn has_all_money(run: &Run) -> bool {
     let node = run.host.node.lock().expect("no holder of this lock panics");
     let world = node.world();
     let claimed = |p: &Payer| world.claimed(p.channel, LANE);
@@ -79,6 +93,13 @@ pub(crate) fn draw(seed: u64, run: &Run) -> Verdict {
     let (seen, crashed) = run.host.points.counts();
     let mut verdict = Verdict { seed, seen, crashed, ..Verdict::default() };
     verdict.complaints.clone_from(&run.complaints);
+    verdict.complaints.extend(run.client.complaints.iter().cloned());
+    let told = Told::of(run);
+    verdict.complaints.extend(told.unfinished(run));
+    verdict.complaints.extend(told.contradictions(run));
+    verdict.days = told.days.len() as u64;
+    verdict.answers = told.answers.len() as u64;
+    verdict.statements = told.statements.len() as u64;
     let journaled = journaled(run);
     let node = run.host.node.lock().expect("no holder of this lock panics");
     let world = node.world();

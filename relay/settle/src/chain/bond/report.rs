@@ -105,7 +105,7 @@ impl Bond {
         id: StakeId,
         pair: &Pair,
     ) -> Result<Commitment, Error> {
-        once::idle(&self.rpc, reporter, PATIENCE).await?;
+        once::idle(&self.nodes, reporter, PATIENCE).await?;
         self.must_concern(id, pair).await?;
         let (_, commitment) = self.commitment(reporter, id, pair)?;
         let mut done = Done::default();
@@ -206,7 +206,7 @@ impl Bond {
 
     async fn wait_for_block_after(&self, block: u64) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
-        while self.rpc.block_number().await? <= block {
+        while self.nodes.block_number().await? <= block {
             if Instant::now() >= deadline {
                 let reason = format!("no block after {block}; repeat it later");
                 return Err(Error::Transaction { action: ACTION.into(), reason });

@@ -69,7 +69,7 @@ impl Bond {
         mint: bool,
     ) -> Result<Done, Error> {
         let (payer, operator) = agreement.signatures()?;
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let terms = &agreement.terms;
         let sla = self.sla(terms.id(&self.domain)).await?;
         let mut done = Done::default();
@@ -99,7 +99,7 @@ impl Bond {
         balance: u128,
         mint: bool,
     ) -> Result<Done, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let sla = self.must_be_open("funding the agreement", terms).await?;
         let missing = balance.saturating_sub(sla.balance);
         let mut done = Done::default();
@@ -127,7 +127,7 @@ impl Bond {
         signatures: &[Signature],
     ) -> Result<Credited, Error> {
         const ACTION: &str = "applying the credit";
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let sla = self.must_be_open(ACTION, terms).await?;
         if verdict.sla != sla.id {
             let (expected, found) = (sla.id, verdict.sla);
@@ -163,7 +163,7 @@ impl Bond {
     /// # Errors
     /// [`Error::Transaction`] with the time until which verdicts are taken; [`Error::Rpc`].
     pub async fn close_sla(&self, wallet: &Wallet, terms: &SlaTerms) -> Result<Done, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let mut done = Done::default();
         let sla = self.sla(terms.id(&self.domain)).await?;
         match sla.state {

@@ -71,7 +71,7 @@ impl Bond {
     ) -> Result<Done, Error> {
         terms.check()?;
         must_be(operator, terms)?;
-        once::idle(&self.rpc, operator, PATIENCE).await?;
+        once::idle(&self.nodes, operator, PATIENCE).await?;
         let id = terms.id(&self.domain);
         if self.stake(id).await?.is_some() {
             return self.raise_stake(operator, id, active, mint).await;
@@ -94,7 +94,7 @@ impl Bond {
         active: u128,
         mint: bool,
     ) -> Result<Done, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let stake = self.existing(id).await?;
         let missing = active.saturating_sub(stake.active);
         let mut done = Done::default();
@@ -112,7 +112,7 @@ impl Bond {
     /// # Errors
     /// No such stake, another operator's key, [`Error::Rpc`].
     pub async fn unbond(&self, operator: &Wallet, id: StakeId, leave: u128) -> Result<Done, Error> {
-        once::idle(&self.rpc, operator, PATIENCE).await?;
+        once::idle(&self.nodes, operator, PATIENCE).await?;
         let stake = self.existing(id).await?;
         must_be(operator, &stake.terms)?;
         let amount = stake.active.saturating_sub(leave);
@@ -128,7 +128,7 @@ impl Bond {
     /// # Errors
     /// As [`Bond::unbond`].
     pub async fn rebond(&self, operator: &Wallet, id: StakeId) -> Result<Done, Error> {
-        once::idle(&self.rpc, operator, PATIENCE).await?;
+        once::idle(&self.nodes, operator, PATIENCE).await?;
         let stake = self.existing(id).await?;
         must_be(operator, &stake.terms)?;
         if stake.unbonding == 0 {
@@ -144,7 +144,7 @@ impl Bond {
     /// # Errors
     /// [`Error::Transaction`] with the time from which it can be done; [`Error::Rpc`].
     pub async fn release(&self, wallet: &Wallet, id: StakeId) -> Result<Done, Error> {
-        once::idle(&self.rpc, wallet, PATIENCE).await?;
+        once::idle(&self.nodes, wallet, PATIENCE).await?;
         let stake = self.existing(id).await?;
         let mut done = Done::default();
         if stake.unbonding > 0 {

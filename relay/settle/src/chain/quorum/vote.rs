@@ -36,6 +36,11 @@ impl<T> Answers<T> {
         self.0.iter().filter_map(|(_, answer)| answer.as_ref().ok())
     }
 
+    /// Answers with the places of those who gave them.
+    pub(super) fn named(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.0.iter().filter_map(|(index, answer)| Some((*index, answer.as_ref().ok()?)))
+    }
+
     /// Without the answers of those who can't know.
     pub(super) fn only(self, knows: impl Fn(usize, &T) -> bool) -> Self {
         let keep = |(index, answer): &(usize, Result<T, Error>)| {

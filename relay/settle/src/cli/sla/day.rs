@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 use weir_settle::chain::challenge::Challenges;
 use weir_settle::chain::days::DAYS_BACK;
+use weir_settle::chain::nodes::Nodes;
 use weir_settle::config::Endpoint;
 use weir_settle::keys::Secret;
 use weir_settle::storage::ReadOnly;
@@ -20,8 +21,8 @@ use weir_usage::merkle::Anchor;
 use weir_usage::{Address, SlaId};
 
 use super::files::Files;
-use crate::cli::lab::{connect, endpoint};
-use crate::cli::{Chain, load};
+use crate::cli::lab::{nodes, wallet};
+use crate::cli::load;
 
 /// So long after its interval an exit takes a sample.
 const STALE_S: u64 = service::STALE_MS / 1000;
@@ -41,9 +42,10 @@ pub(crate) struct Day {
     agreement: Option<PathBuf>,
     #[command(flatten)]
     files: Files,
-    /// JSON-RPC endpoint, or where its URL is.
+    /// JSON-RPC endpoint, or where its URL is. Several, each after --rpc, must agree. The
+    /// configuration's if left out.
     #[arg(long)]
-    rpc: Option<Endpoint>,
+    rpc: Vec<Endpoint>,
     /// The UsageAnchor contract.
     #[arg(long)]
     contract: Option<Address>,
@@ -64,27 +66,23 @@ pub(crate) struct Day {
 impl Day {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let day = calendar::day(&self.day)?;
-        let (record, rpc, contract) = self.read()?;
+        let (record, nodes, contract) = self.read()?;
         let (hours, anchor) = daily(&record, day)?;
-        let at = || -> Result<(Endpoint, Address)> {
-            let rpc = rpc.clone().context("--rpc is missing")?;
-            Ok((rpc, contract.context("--contract is missing: which UsageAnchor?")?))
+        let at = || -> Result<Challenges> {
+            let nodes = nodes.clone().context("--rpc is missing")?;
+            let contract = contract.context("--contract is missing: which UsageAnchor?")?;
+            Ok(Challenges::at(nodes, contract))
         };
         let (mut transaction, mut anchored) = (None, None);
-        if let Some(key) = &self.key_file {
+        if self.key_file.is_some() {
             must_be_over(&record, day)?;
             self.must_be_left_to_it(day, &anchor)?;
-            let (rpc, contract) = at()?;
-            let (password_file, dry_run) = (self.password_file.clone(), self.dry_run);
-            let (rpc, wallet) =
-                connect(&Chain { rpc, key_file: Some(key.clone()), password_file, dry_run })?;
-            transaction = Challenges::at(rpc, contract).anchor(&wallet, &anchor).await?;
+            let wallet = wallet(&self.key_file, &self.password_file, self.dry_run)?;
+            transaction = at()?.anchor(&wallet, &anchor).await?;
             anchored = Some(true);
         }
         if let Some(exit) = self.exit {
-            let (rpc, contract) = at()?;
-            let contract = Challenges::at(endpoint(&rpc)?, contract);
-            anchored = Some(contract.is_anchored(exit, &anchor).await?);
+            anchored = Some(at()?.is_anchored(exit, &anchor).await?);
         }
         let out = json!({
             "sla": record.agreement().id(),
@@ -126,17 +124,23 @@ impl Day {
     }
 
     /// The record, and where it is anchored as far as that is said.
-    fn read(&self) -> Result<(Record, Option<Endpoint>, Option<Address>)> {
-        let (rpc, contract) = (self.rpc.clone(), self.contract);
+    fn read(&self) -> Result<(Record, Option<Nodes>, Option<Address>)> {
+        let named = if self.rpc.is_empty() { None } else { Some(nodes(&self.rpc)?) };
+        let contract = self.contract;
         let Some(file) = &self.config else {
             let agreement = self.agreement.as_ref().context("--agreement is missing")?;
-            return Ok((self.files.record(agreement)?, rpc, contract));
+            return Ok((self.files.record(agreement)?, named, contract));
         };
         let config = load(file)?;
         let loaded = service::find(&config, self.sla)?;
         let record = service::read(&ReadOnly::open(&config.journal)?, loaded)?.record;
-        let rpc = rpc.or_else(|| config.chain.rpc.first().cloned());
-        Ok((record, rpc, contract.or(config.chain.anchor)))
+        // Its URLs may be secrets, and a day is computed without them.
+        let asks = self.key_file.is_some() || self.exit.is_some();
+        let nodes = match named {
+            None if asks => Some(Nodes::configured(&config.chain)?),
+            named => named,
+        };
+        Ok((record, nodes, contract.or(config.chain.anchor)))
     }
 }
 

@@ -3,14 +3,14 @@
 use alloy::primitives::{Address, B256, Bytes};
 use serde_json::{Value, json};
 
-use super::{Mood, Node, Receipt};
+use super::{Mood, Node, Receipt, Tx, World};
 
 /// Gas of everything; nobody looks closely.
 const GAS: u64 = 100_000;
 /// Blocks by which a stale node is behind.
 const STALE_BLOCKS: u64 = 2;
 /// What a wallet has that isn't poor.
-const RICH_WEI: u128 = 1_000_000_000_000_000_000;
+const RICH_WEI: u128 = 10_000_000_000_000_000_000;
 
 impl Node {
     /// The result of a method, or the node's error message.
@@ -22,6 +22,8 @@ impl Node {
             Mood::Stale => self.number().saturating_sub(STALE_BLOCKS),
             _ => self.number(),
         };
+        self.calls = if method == "eth_blockNumber" { 0 } else { self.calls + 1 };
+        self.calls_max = self.calls_max.max(self.calls);
         match method {
             "eth_chainId" => Ok(quantity(self.domain.chain_id)),
             "eth_blockNumber" => Ok(quantity(newest)),
@@ -32,22 +34,20 @@ impl Node {
             }
             "eth_getTransactionCount" => {
                 let of: Address = parse(&params[0])?;
-                let block = &self.blocks[self.block(&params[1], newest)? as usize];
-                Ok(quantity(block.after.nonces.get(&of).copied().unwrap_or(0)))
+                let world = self.state(self.block(&params[1], newest)?)?;
+                Ok(quantity(world.nonces.get(&of).copied().unwrap_or(0)))
             }
             "eth_getTransactionReceipt" => Ok(self.receipt(parse(&params[0])?, newest)),
             "eth_getBlockByNumber" => Ok(self.header(self.block(&params[0], newest)?)),
             "eth_maxPriorityFeePerGas" => Ok(json!("0x3b9aca00")),
             "eth_estimateGas" => match self.mood {
                 Mood::Pessimist => Err("execution reverted".into()),
-                _ => Ok(quantity(GAS)),
+                _ => self.estimate(params, newest),
             },
             "eth_call" => {
                 let block = self.block(&params[1], newest)?;
-                let call = &params[0];
-                let data = if call["input"].is_string() { &call["input"] } else { &call["data"] };
-                let input: Bytes = parse(data)?;
-                let world = &self.blocks[block as usize].after;
+                let input = input(&params[0])?;
+                let world = self.state(block)?;
                 let output = world.read(&self.domain, &input).ok_or("execution reverted")?;
                 Ok(json!(output))
             }
@@ -57,6 +57,29 @@ impl Node {
             }
             other => Err(format!("the method {other} does not exist")),
         }
+    }
+
+    /// The gas of a transaction that does something on the state of the block.
+    fn estimate(&self, params: &Value, newest: u64) -> Result<Value, String> {
+        let number = self.block(&params[1], newest)?;
+        let (call, mut world) = (&params[0], self.state(number)?.clone());
+        let tx = Tx {
+            hash: B256::ZERO,
+            from: parse(&call["from"])?,
+            nonce: 0,
+            max_fee: 0,
+            to: parse(&call["to"])?,
+            input: input(call)?,
+            value: 0,
+        };
+        let time = self.blocks[number as usize].time;
+        self.execute(&mut world, &tx, time).ok_or("execution reverted")?;
+        Ok(quantity(GAS))
+    }
+
+    fn state(&self, number: u64) -> Result<&World, String> {
+        let state = self.blocks.get(number as usize).and_then(|block| block.after.as_ref());
+        state.ok_or_else(|| format!("the state of block {number} is gone"))
     }
 
     fn block(&self, tag: &Value, newest: u64) -> Result<u64, String> {
@@ -115,12 +138,16 @@ impl Node {
             "sha3Uncles": zeros(32), "miner": zeros(20), "stateRoot": zeros(32),
             "transactionsRoot": zeros(32), "receiptsRoot": zeros(32), "logsBloom": zeros(256),
             "difficulty": "0x0", "gasLimit": "0x1c9c380", "gasUsed": "0x0",
-            "timestamp": quantity(1_700_000_000 + number), "extraData": "0x",
+            "timestamp": quantity(self.blocks[number as usize].time), "extraData": "0x",
             "mixHash": zeros(32), "nonce": zeros(8), "size": "0x0",
             "baseFeePerGas": format!("0x{:x}", self.blocks[number as usize].base_fee.max(self.base_fee)),
             "uncles": [], "transactions": [],
         })
     }
+}
+
+fn input(call: &Value) -> Result<Bytes, String> {
+    parse(if call["input"].is_string() { &call["input"] } else { &call["data"] })
 }
 
 fn quantity(value: u64) -> Value {

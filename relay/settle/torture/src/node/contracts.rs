@@ -1,12 +1,13 @@
-//! `ExitEscrow` and `UsageAnchor`, as `deploy/contracts` has them, without what payers do.
+//! `ExitEscrow`, as `deploy/contracts` has it; of what payers do only that they may leave.
 
 use std::collections::BTreeMap;
 
-use alloy::primitives::{Address, B256, Bytes, LogData, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, LogData, U256};
 use alloy::sol_types::{SolCall, SolEvent};
-use weir_settle::chain::challenge::IChallenges;
-use weir_settle::chain::contracts::{IExitEscrow, IUsageAnchor};
+use weir_settle::chain::contracts::IExitEscrow;
 use weir_usage::{ChannelId, Digest, Domain, Signature, SignedVoucher, Voucher};
+
+use super::anchor::UsageAnchor;
 
 /// A channel as it was opened.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Deposit {
 struct Channel {
     terms: Deposit,
     balance: u128,
+    /// When its payer can take the rest, Unix seconds; 0 while it stays.
+    withdraw_at: u64,
 }
 
 /// The state of all accounts and contracts.
@@ -40,7 +43,8 @@ pub struct World {
     claimed: BTreeMap<([u8; 32], u32), u128>,
     earned: BTreeMap<(Address, Address), u128>,
     paid_out: BTreeMap<(Address, Address), u128>,
-    commitments: BTreeMap<(Address, u64), B256>,
+    /// Anchors and challenges.
+    pub usage: UsageAnchor,
 }
 
 /// Why a row was skipped; the contract's `Skip`.
@@ -53,14 +57,16 @@ mod skip {
 
 impl World {
     pub(super) fn new(deposits: Vec<Deposit>) -> Self {
-        let open = |terms: Deposit| (terms.channel.0, Channel { balance: terms.amount, terms });
+        let open = |terms: Deposit| {
+            (terms.channel.0, Channel { balance: terms.amount, withdraw_at: 0, terms })
+        };
         Self {
             nonces: BTreeMap::new(),
             channels: deposits.into_iter().map(open).collect(),
             claimed: BTreeMap::new(),
             earned: BTreeMap::new(),
             paid_out: BTreeMap::new(),
-            commitments: BTreeMap::new(),
+            usage: UsageAnchor::default(),
         }
     }
 
@@ -159,16 +165,11 @@ impl World {
         .encode_log_data()
     }
 
-    /// Runs a transaction of the anchor; `None` if it reverts.
-    pub(super) fn anchor(&mut self, from: Address, input: &[u8]) -> Option<Vec<LogData>> {
-        let call = IUsageAnchor::anchorCall::abi_decode(input).ok()?;
-        let mut words = call.root.to_vec();
-        words.extend([0; 16]);
-        words.extend(call.total.to_be_bytes());
-        let commitment = keccak256(words);
-        let held = self.commitments.entry((from, call.epoch)).or_insert(commitment);
-        // The same again is fine; something else for the same epoch isn't.
-        (*held == commitment).then(Vec::new)
+    /// From `at` on, Unix seconds, the payer can take what is left.
+    pub(super) fn leave(&mut self, channel: ChannelId, at: u64) {
+        if let Some(channel) = self.channels.get_mut(&channel.0) {
+            channel.withdraw_at = at;
+        }
     }
 
     /// Answers a call that only reads; `None` if it reverts.
@@ -185,7 +186,7 @@ impl World {
                     payer: terms(|t| t.payer),
                     withdrawDelay: 3600,
                     signer: terms(|t| t.signer),
-                    withdrawAt: 0,
+                    withdrawAt: found.map_or(0, |c| c.withdraw_at),
                     receiver: terms(|t| t.receiver),
                     token: terms(|t| t.token),
                     balance: found.map_or(0, |c| c.balance),
@@ -205,20 +206,7 @@ impl World {
                 let separator = B256::from(domain.separator().0);
                 IExitEscrow::domainSeparatorCall::abi_encode_returns(&separator)
             }
-            IUsageAnchor::commitmentsCall::SELECTOR => {
-                let call = IUsageAnchor::commitmentsCall::abi_decode(input).ok()?;
-                let held = self.commitments.get(&(call.exit, call.epoch)).copied();
-                IUsageAnchor::commitmentsCall::abi_encode_returns(&held.unwrap_or_default())
-            }
-            // Nobody challenges here.
-            IChallenges::recordsCall::SELECTOR => {
-                IChallenges::recordsCall::abi_encode_returns(&IChallenges::recordsReturn {
-                    challenged: 0,
-                    answered: 0,
-                    unanswered: 0,
-                })
-            }
-            _ => return None,
+            _ => self.usage.read(input)?,
         };
         Some(bytes.into())
     }
