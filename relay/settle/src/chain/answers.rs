@@ -140,6 +140,9 @@ impl Driver {
         let Some(contract) = self.config.anchor.map(contracts::address) else { return Ok(()) };
         let exit = self.address();
         let record = self.rpc.view(contract, IChallenges::recordsCall { exit }).await?;
+        // What is recorded as unanswered is open no more; a new one may be at once.
+        let recorded = record.unanswered.saturating_sub(self.answers.record.2);
+        self.answers.late = self.answers.late.saturating_sub(recorded);
         self.answers.record = (record.challenged, record.answered, record.unanswered);
         if record.challenged == 0 {
             return Ok(());

@@ -1,6 +1,8 @@
 //! Seeded courses of events with a crash at every step; see `relay/settle/torture`.
 
-use weir_torture::{crowd, torture, unmined_beside_a_leaving_payer};
+use weir_torture::{
+    another_challenge_as_one_is_recorded, crowd, torture, unmined_beside_a_leaving_payer,
+};
 
 /// More are made by `cargo xtask settle-torture`.
 const RUNS: u64 = 384;
@@ -22,6 +24,12 @@ fn whatever_dies_the_exit_loses_no_more_than_the_window_and_bills_nothing_twice(
 #[test]
 fn a_claim_whose_block_left_the_chain_holds_up_nobody() {
     assert_eq!(unmined_beside_a_leaving_payer(), Vec::<String>::new());
+}
+
+/// There are as many open ones as before, but it isn't the same one.
+#[test]
+fn a_challenge_that_comes_as_a_late_one_is_recorded_is_answered() {
+    assert_eq!(another_challenge_as_one_is_recorded(), Vec::<String>::new());
 }
 
 /// However many there are, the node is asked little, one answer at a time is sent, and a claim that

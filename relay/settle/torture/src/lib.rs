@@ -44,6 +44,8 @@ mod summary;
 mod verdict;
 mod wire;
 
-pub use run::{Crowd, crowd, run, unmined_beside_a_leaving_payer};
+pub use run::{
+    Crowd, another_challenge_as_one_is_recorded, crowd, run, unmined_beside_a_leaving_payer,
+};
 pub use summary::{Summary, torture};
 pub use verdict::Verdict;

@@ -3,6 +3,8 @@
 
 mod crowd;
 mod duties;
+mod late;
+mod plain;
 mod reorg;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use crate::sidecar::{self, ANCHOR, DOMAIN, EXIT, Host, Sidecar};
 use crate::state::StateDisk;
 use crate::verdict::{self, Verdict};
 pub use crowd::{Crowd, crowd};
+pub use late::another_challenge_as_one_is_recorded;
 pub use reorg::unmined_beside_a_leaving_payer;
 
 /// Rounds in which things break.
@@ -40,6 +43,8 @@ const QUIET_ROUNDS: u64 = 120;
 const STARTS_MAX: u32 = 20;
 /// An answer of the sidecar that takes longer than this, in virtual time, never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What a challenger pays, in wei: more than covers the answer.
+const FEE_WEI: u128 = 2_000_000_000_000_000;
 /// Between two blocks.
 const BLOCK: Duration = Duration::from_millis(400);
 

@@ -1,7 +1,7 @@
 //! What others do on the chain: whoever else has the wallet's key, challengers, and payers that
 //! leave.
 
-use alloy::primitives::{Address, B256, Bytes, keccak256};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::SolCall;
 use weir_settle::chain::challenge::IChallenges;
 use weir_settle::chain::contracts::IUsageAnchor;
@@ -37,14 +37,27 @@ impl Node {
         // Each from an account of its own, so that one that is lost holds no other up.
         let from = Address::from_word(keccak256(format!("challenger {}", self.challengers)));
         let call = IChallenges::challengeLeafCall { exit: self.wallet, epoch };
+        self.stranger(from, call.abi_encode(), fee);
+    }
+
+    /// Somebody has it recorded that a challenge went unanswered, as soon as there is a block.
+    pub fn record_unanswered(&mut self, challenge: u64) {
+        let from = Address::from_word(keccak256(format!("recorder of {challenge}")));
+        let challenge = U256::from(challenge);
+        let call = IChallenges::expireChallengeCall { challengeId: challenge };
+        self.stranger(from, call.abi_encode(), 0);
+    }
+
+    /// A transaction of an account that has made none before.
+    fn stranger(&mut self, from: Address, input: Vec<u8>, value: u128) {
         self.pool.push(Tx {
             hash: keccak256(from),
             from,
             nonce: 0,
             max_fee: RICH_FEE,
             to: self.anchor,
-            input: call.abi_encode().into(),
-            value: fee,
+            input: input.into(),
+            value,
         });
     }
 

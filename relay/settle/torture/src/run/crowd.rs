@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use weir_settle::health::troubles;
 
-use super::{Run, runtime};
+use super::{FEE_WEI, Run, runtime};
 use crate::node::State;
 use crate::payer::LANE;
 
-/// More than covers an answer, in wei.
-const FEE_WEI: u128 = 2_000_000_000_000_000;
 /// Blocks for each challenge, at most.
 const BLOCKS_EACH: u64 = 4;
 /// When time gets short, seconds that are left; as many blocks.
@@ -46,33 +44,13 @@ pub struct Crowd {
 /// Opens `count` challenges in one block. With `in_time`, all there is to do is to answer them and
 /// to claim what a leaving payer owes; else the time for most of them runs out.
 pub fn crowd(count: u64, in_time: bool) -> Crowd {
-    runtime().block_on(async {
-        let plain =
-            |run: &Run| run.payers.len() == 1 && run.payers[0].deposit > 100_000 && run.is_plain();
-        let runs = (1..).map(|seed| Run::new(seed, None));
-        let mut run = runs.into_iter().find(plain).expect("seeds don't end");
-        run.plans.clear();
-        run.host.points.arm(None);
-        run.crowd(count, in_time).await
-    })
+    runtime().block_on(Run::plain().crowd(count, in_time))
 }
 
 impl Run {
-    /// One endpoint, and no challenge but those that pay.
-    fn is_plain(&self) -> bool {
-        self.host.config.chain.rpc.len() == 1
-    }
-
     async fn crowd(&mut self, count: u64, in_time: bool) -> Crowd {
         let mut crowd = Crowd::default();
-        assert!(self.is_up().await, "a disk without faults opens");
-        // Before its first look at the chain it gives no credit.
-        self.blocks(4).await;
-        self.use_and_pay(0, 6_000).await;
-        self.settle_now(60).await;
-        let wallet = crate::sidecar::wallet().address();
-        let epoch = self.node().world().usage.epochs(wallet).first().copied();
-        let Some(epoch) = epoch else {
+        let Some(epoch) = self.anchored().await else {
             crowd.complaints.push("nothing was anchored".into());
             return crowd;
         };
@@ -104,17 +82,6 @@ impl Run {
             }
         }
         crowd
-    }
-
-    pub(super) async fn use_and_pay(&mut self, payer: usize, bytes: u64) {
-        self.learn().await;
-        let got = self.relay.deliver(payer, bytes, &mut self.rng);
-        self.payers[payer].got_bytes += got;
-        // The ask comes a little later than what it is for.
-        for _ in 0..3 {
-            self.exchange().await;
-            tokio::time::sleep(super::BLOCK).await;
-        }
     }
 
     fn time_gets_short(&mut self) {

@@ -6,15 +6,14 @@ use weir_settle::chain::vouch;
 use weir_settle::evidence::Statements;
 use weir_usage::{Frame, SampleOffer};
 
-use super::Run;
+use super::{FEE_WEI, Run};
 use crate::client::INTERVAL_S;
 use crate::node::FOREIGN_EPOCH;
 
 /// Hours that a run may last before all is quiet: with the rest of a day, still less than the time
 /// in which a challenge can be answered.
 const HOURS_MAX: u64 = 38;
-/// A fee that covers the answer, in wei; twenty times less is the least.
-const FEE_WEI: u128 = 2_000_000_000_000_000;
+/// The least that a challenge may pay.
 const LEAST_FEE_WEI: u128 = 200_000_000_000_000;
 
 impl Run {
@@ -131,7 +130,7 @@ impl Run {
         }
     }
 
-    fn pass(&mut self, seconds: u64) {
+    pub(super) fn pass(&mut self, seconds: u64) {
         self.host.clock.put_forward(seconds * 1000);
         self.node().skip(seconds);
     }
