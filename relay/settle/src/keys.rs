@@ -24,6 +24,7 @@ pub use secret::Secret;
 
 use crate::config::{Config, KeyConfig};
 use crate::error::Error;
+use crate::lock::Lock;
 
 /// The keys of a configuration.
 #[derive(Debug, Clone)]
@@ -65,25 +66,28 @@ impl Keys {
     }
 }
 
-/// Holds a usage key's file for as long as the value lives, also over kill -9: two sidecars that
+/// Holds a usage key's file for as long as the value lives: two sidecars that
 /// sign with one key contradict each other. The lock is on the file itself, so another copy of it,
 /// such as the credential of another unit, is another lock.
 ///
 /// # Errors
 /// [`Error::KeyInUse`] if another process holds it; [`Error::Io`].
-pub fn hold(key: &Secret) -> Result<File, Error> {
+pub(crate) fn hold(key: &Secret) -> Result<Option<Lock>, Error> {
     let path = key.path()?;
     let file = File::open(&path).map_err(Error::io("open the secret's file", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Error::KeyInUse { path }),
+    match Lock::take(file) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(Error::KeyInUse { path }),
         // Some network filesystems lock no file that is open for reading only.
-        Err(TryLockError::Error(e)) => warn!(
-            path = %path.display(),
-            "the usage key's file can't be locked, so a second sidecar with it isn't noticed: {e}"
-        ),
+        Err(TryLockError::Error(e)) => {
+            warn!(
+                path = %path.display(),
+                "the usage key's file can't be locked, so a second sidecar with it isn't \
+                 noticed: {e}"
+            );
+            Ok(None)
+        }
     }
-    Ok(file)
 }
 
 /// Signs transactions. `Debug` shows the address only.

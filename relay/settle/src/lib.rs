@@ -30,6 +30,7 @@ pub mod export;
 pub mod health;
 pub mod journal;
 pub mod keys;
+mod lock;
 pub mod metrics;
 pub mod server;
 pub mod service;

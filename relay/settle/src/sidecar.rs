@@ -1,6 +1,5 @@
 //! Everything put together: one journal, one clerk, one driver, three sockets.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -17,6 +16,7 @@ use crate::error::Error;
 use crate::journal::entry::SampleDay;
 use crate::journal::{Header, Journal, read_header};
 use crate::keys::{self, Wallet, random32};
+use crate::lock::Lock;
 use crate::metrics;
 use crate::server::{self, ServerCounters};
 use crate::service::{self, Desk};
@@ -45,7 +45,7 @@ pub struct Running {
     clerk: JoinHandle<Result<(), Error>>,
     tasks: JoinSet<()>,
     // Held, never read: nobody else on this host signs with the usage key.
-    _usage_key: Option<File>,
+    _usage_key: Option<Lock>,
 }
 
 /// Replays the journal, opens the sockets and starts all tasks.
@@ -72,7 +72,8 @@ pub async fn start_kept<S>(
 where
     S: Storage + 'static,
 {
-    let usage_key = config.usage_key.as_ref().map(|usage| keys::hold(&usage.key)).transpose()?;
+    let usage_key =
+        config.usage_key.as_ref().map(|usage| keys::hold(&usage.key)).transpose()?.flatten();
     let fresh = fresh(&config)?;
     let Opened { journal, book, past, keeper } = match place {
         Some(place) => resume(&config, storage, fresh, place)?,

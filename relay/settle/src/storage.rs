@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::lock::Lock;
 
 /// A random-access byte store of which only synced bytes survive a crash.
 ///
@@ -32,17 +33,8 @@ pub trait Storage: Send {
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
-    // Held, never read: the kernel drops the lock with the process, also after kill -9, so a
-    // stale lock file never needs a human.
-    lock: File,
-}
-
-impl Drop for FileStorage {
-    /// Closing the file isn't enough: a child that was forked and hasn't come to its exec yet has
-    /// the same one.
-    fn drop(&mut self) {
-        let _ = self.lock.unlock();
-    }
+    // Held, never read.
+    _lock: Lock,
 }
 
 impl FileStorage {
@@ -57,11 +49,10 @@ impl FileStorage {
             .truncate(false)
             .open(&lock_path)
             .map_err(Error::io("open the lock file", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
-        }
+        let lock = Lock::take(lock).map_err(|e| match e {
+            TryLockError::WouldBlock => Error::Locked { path: path.to_owned() },
+            TryLockError::Error(e) => Error::io("lock", &lock_path)(e),
+        })?;
         let file = private()
             .create(true)
             .truncate(false)
@@ -75,7 +66,7 @@ impl FileStorage {
         File::open(directory)
             .and_then(|d| d.sync_all())
             .map_err(Error::io("sync the directory", directory))?;
-        Ok(Self { file, lock })
+        Ok(Self { file, _lock: lock })
     }
 }
 
@@ -197,21 +188,4 @@ fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_ends_with_its_storage_and_not_with_the_last_copy_of_its_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("journal");
-        let storage = FileStorage::open(&path).unwrap();
-        let inherited = storage.lock.try_clone().unwrap();
-        assert!(matches!(FileStorage::open(&path), Err(Error::Locked { .. })));
-        drop(storage);
-        FileStorage::open(&path).unwrap();
-        drop(inherited);
-    }
 }
