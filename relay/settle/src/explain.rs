@@ -214,12 +214,12 @@ fn write(
                 lane.undercounted
             );
         }
-        for (tunnel, finding) in &lane.findings {
+        for (id, finding) in &lane.findings {
             let _ = writeln!(
                 out,
                 "  held back: {}: {finding}. Look into it, then \
-                 `weir-settle waive {tunnel:032x} --reason ...`",
-                subject(*tunnel)
+                 `weir-settle waive {id:032x} --reason ...`",
+                subject(*id)
             );
         }
         for line in &story.lines {

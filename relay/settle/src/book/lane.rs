@@ -162,7 +162,7 @@ impl Lane {
 
     /// The first reason why nothing new is asked for, and what it is about.
     pub fn held_back(&self) -> Option<(u128, Finding)> {
-        self.findings.iter().next().map(|(tunnel, finding)| (*tunnel, *finding))
+        self.findings.iter().next().map(|(id, finding)| (*id, *finding))
     }
 
     pub(super) fn askable_record(&self) -> Digest {
@@ -205,13 +205,13 @@ impl Lane {
         self.refresh();
     }
 
-    pub(super) fn find(&mut self, tunnel: u128, finding: Finding) {
+    pub(super) fn find(&mut self, id: u128, finding: Finding) {
         if !finding.holds_back() {
             self.undercounted += 1;
-        } else if self.waived.contains(&tunnel) || self.findings.len() >= FINDINGS_MAX {
+        } else if self.waived.contains(&id) || self.findings.len() >= FINDINGS_MAX {
             self.findings_dropped += 1;
         } else {
-            self.findings.insert(tunnel, finding);
+            self.findings.insert(id, finding);
         }
     }
 
@@ -230,9 +230,9 @@ impl Lane {
         &self.waived
     }
 
-    pub(super) fn waive(&mut self, tunnel: u128) {
-        if self.findings.remove(&tunnel).is_some() {
-            self.waived.push(tunnel);
+    pub(super) fn waive(&mut self, id: u128) {
+        if self.findings.remove(&id).is_some() {
+            self.waived.push(id);
             self.refresh();
         }
     }
