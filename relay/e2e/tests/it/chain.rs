@@ -46,7 +46,7 @@ impl Chain {
     /// `None` where there is no anvil.
     pub(crate) fn start() -> Option<Chain> {
         let Some(anvil) = anvil() else {
-            let reason = "no anvil: run `npm ci` in deploy/contracts";
+            let reason = "no anvil: run `cargo xtask setup`";
             assert!(std::env::var_os("WEIR_REQUIRE_PRIVILEGED").is_none(), "{reason}");
             eprintln!("SKIP: {reason}");
             return None;

@@ -22,7 +22,7 @@ pub(crate) fn measure() -> Measured {
 }
 
 async fn run() -> Measured {
-    let anvil = Anvil::start(&[]).await.expect("anvil: run `npm ci` in deploy/contracts");
+    let anvil = Anvil::start(&[]).await.expect("anvil: run `cargo xtask setup`");
     let contracts = anvil.deploy().await;
     let terms = anvil.open(&contracts, 1, u128::from(LANES) * u128::from(BYTES)).await;
     let channel = terms.id(&contracts.domain);

@@ -50,7 +50,7 @@ impl Anvil {
     /// `None` where there is no anvil; says so, and panics if that isn't acceptable.
     pub(crate) async fn start(arguments: &[&str]) -> Option<Self> {
         let Some(binary) = binary() else {
-            let reason = "no anvil: run `npm ci` in deploy/contracts";
+            let reason = "no anvil: run `cargo xtask setup`";
             assert!(std::env::var_os("WEIR_REQUIRE_PRIVILEGED").is_none(), "{reason}");
             eprintln!("SKIP: {reason}");
             return None;
