@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lab::target::udp_echo;
-use lab::{Relay, TOKEN, wait_for};
+use lab::{PATIENCE, Relay, TOKEN, wait_for, wait_up_to};
 use rustix::process::{Pid, Signal, kill_process};
 use weir_sla::{Error, Fate, Judged, Judgement, Maintenance, Record, References};
 use weir_usage::bond::{Agreement, BondDomain, CreditStep, SlaTerms};
@@ -149,7 +149,14 @@ impl Drop for Measurer {
 fn good_while_the_exit_serves_and_bad_when_it_is_gone() {
     let mut relay = Relay::start(1, "");
     let mut measurer = Measurer::start(&relay, TOKEN, "");
-    wait_for("a statement", || (!measurer.said().is_empty()).then_some(()));
+    // A host that stands still for a moment has bad intervals of its own.
+    let undisturbed = |one: &SignedSample| {
+        let Sample { n, loss_ppm, rtt_p95_us, tput_1s_max_kbps, .. } = one.sample;
+        n >= 10 && loss_ppm == 0 && rtt_p95_us < 100_000 && tput_1s_max_kbps >= COMMITTED_KBPS
+    };
+    let first = wait_up_to(2 * PATIENCE, "an interval without disturbance", || {
+        measurer.said().into_iter().find(undisturbed)
+    });
     relay.signal(Signal::KILL);
     relay.wait_exit();
     let said = wait_for("a statement of an interval without an exit", || {
@@ -164,13 +171,12 @@ fn good_while_the_exit_serves_and_bad_when_it_is_gone() {
     }
     let judgement = Judgement::of(&record, 0).unwrap();
     let judged = |statement: &SignedSample| judgement.intervals[statement.sample.interval as usize];
-    let (first, last) = (&said[0], &said[said.len() - 1]);
-    assert_eq!((judged(first), judged(last)), (Judged::Good, Judged::Bad), "{said:?}");
-    let Sample { n, loss_ppm, rtt_p95_us, tput_1s_max_kbps, down_bytes, .. } = first.sample;
-    assert!((10..=30).contains(&n) && loss_ppm == 0 && rtt_p95_us > 0, "{first:?}");
+    let last = &said[said.len() - 1];
+    assert_eq!((judged(&first), judged(last)), (Judged::Good, Judged::Bad), "{said:?}");
+    let Sample { n, rtt_p95_us, down_bytes, .. } = first.sample;
+    assert!(n <= 30 && rtt_p95_us > 0, "{first:?}");
     // What was fetched is what was needed to see the rate, and the answers to the probes.
     let fetched = COMMITTED_KBPS * 1_100 / 8;
-    assert!(tput_1s_max_kbps >= COMMITTED_KBPS, "{first:?}");
     assert!((fetched..2 * fetched).contains(&down_bytes), "{first:?}");
     assert_eq!((last.sample.loss_ppm, last.sample.tput_1s_max_kbps), (1_000_000, 0));
 

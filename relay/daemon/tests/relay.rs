@@ -4,10 +4,11 @@ mod lab;
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::time::Duration;
 
 use lab::socks::{Association, connect};
 use lab::target::{sink_and_source, tcp_echo, udp_echo};
-use lab::{PATIENCE, Relay, http, wait_for};
+use lab::{Relay, http, wait_for};
 use rustix::process::Signal;
 
 const UP: usize = 3_000_001;
@@ -179,7 +180,8 @@ fn a_second_signal_ends_at_once() {
     let before = std::time::Instant::now();
     relay.signal(Signal::TERM);
     assert_eq!(relay.wait_exit().code(), Some(0), "{}", relay.log());
-    assert!(before.elapsed() < PATIENCE / 4);
+    // The drain lasts 8 s.
+    assert!(before.elapsed() < Duration::from_secs(6));
 }
 
 #[test]

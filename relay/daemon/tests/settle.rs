@@ -6,12 +6,14 @@ mod lab;
 mod sidecar;
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lab::socks::connect;
-use lab::target::tcp_echo;
+use lab::target::{sink_and_source, tcp_echo};
 use lab::{PATIENCE, Relay, wait_for};
 use rustix::process::Signal;
 use sidecar::{CHANNEL, EXIT, LANE, Sidecar};
@@ -58,12 +60,9 @@ fn credit_stops_and_releases_and_the_chain_has_no_gap() {
     let mut chain = chain.unwrap();
     sidecar.credit(0, 0);
     let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
-    let mut stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
+    let stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
     let total = 2 << 20;
-    let sender = {
-        let mut stream = stream.try_clone().unwrap();
-        std::thread::spawn(move || stream.write_all(&vec![7; total]).unwrap())
-    };
+    let echo = send_and_read(&stream, total);
 
     // The window is 1 MiB; the payer stops close behind it, whatever it sends.
     let grant = |status: &serde_json::Value| status["grants"][1].clone();
@@ -81,10 +80,7 @@ fn credit_stops_and_releases_and_the_chain_has_no_gap() {
     let used = first.up.forwarded.bytes + first.down.forwarded.bytes;
     sidecar.send(&Frame::RecordAck { next_seq: chain.next_seq() });
     sidecar.credit(used, 64 << 20);
-    let mut got = vec![0; total];
-    stream.read_exact(&mut got).unwrap();
-    assert!(got.iter().all(|byte| *byte == 7));
-    sender.join().unwrap();
+    assert!(echo.join().unwrap().iter().all(|byte| *byte == 7));
     drop(stream);
 
     let last = loop {
@@ -166,6 +162,20 @@ fn payer(relay: &Relay, field: &str) -> u64 {
     relay.status()["grants"][1][field].as_u64().unwrap()
 }
 
+/// Sends so many bytes to an echo, and reads them meanwhile: one that nobody reads stops as soon as
+/// the buffers on the way are full.
+fn send_and_read(stream: &TcpStream, total: usize) -> JoinHandle<Vec<u8>> {
+    let (mut up, mut down) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+    std::thread::spawn(move || up.write_all(&vec![7; total]).unwrap());
+    std::thread::spawn(move || {
+        // It is stopped meanwhile.
+        down.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+        let mut got = vec![0; total];
+        down.read_exact(&mut got).unwrap();
+        got
+    })
+}
+
 fn holds(what: &str, time: Duration, check: impl Fn() -> bool) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -181,7 +191,8 @@ fn a_payer_that_never_signs_gets_one_window_over_all_lives_of_a_killed_relay() {
     let mut sidecar = Sidecar::accept(&listener, &mut None);
     sidecar.credit(0, 0);
     let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
-    let mut stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
+    // Nothing comes back: a socket that is closed with something to be read resets the tunnel.
+    let mut stream = connect(client.socks, sink_and_source("127.0.0.1", 0)).unwrap();
     let sender = std::thread::spawn(move || stream.write_all(&vec![7; 8 << 20]).is_ok());
     wait_for("the payer to be stopped", || (payer(&relay, "used_bytes") >= WINDOW).then_some(()));
     // Nothing of it ever reaches the journal, in none of these lives.
@@ -257,12 +268,9 @@ fn a_payer_that_does_not_sign_is_slowed_down_then_stopped_and_let_go_by_a_vouche
     let mut sidecar = Sidecar::accept(&listener, &mut None);
     sidecar.credit(0, 0);
     let client = relay.client_at("127.0.0.1", 1, "payer-token").unwrap();
-    let mut stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
+    let stream = connect(client.socks, tcp_echo("127.0.0.1")).unwrap();
     let total = 2 << 20;
-    let sender = {
-        let mut stream = stream.try_clone().unwrap();
-        std::thread::spawn(move || stream.write_all(&vec![7; total]).unwrap())
-    };
+    let echo = send_and_read(&stream, total);
     let stands = |word: &str| relay.status()["grants"][1]["standing"] == word;
     wait_for("the payer to be slowed down", || stands("throttled").then_some(()));
     let slow_since = Instant::now();
@@ -270,17 +278,17 @@ fn a_payer_that_does_not_sign_is_slowed_down_then_stopped_and_let_go_by_a_vouche
     assert!(text.contains("weir_credit_sessions{standing=\"throttled\"} 1"), "{text}");
     wait_for("the payer to be stopped", || stands("stopped").then_some(()));
     let slow = slow_since.elapsed();
-    assert!(slow > Duration::from_millis(1_500), "{slow:?} at 128 KiB per second");
+    // 2 s, of which a busy host may see less.
+    assert!(slow > Duration::from_secs(1), "{slow:?} at 128 KiB per second");
     let (limit, used) = (payer(&relay, "limit_bytes"), payer(&relay, "used_bytes"));
     assert_eq!(limit, WINDOW + WINDOW / 100 * 25);
     assert!((limit..limit + (64 << 10)).contains(&used), "{used}");
 
     sidecar.credit(used, 64 << 20);
-    let mut got = vec![0; total];
     let paid = Instant::now();
-    stream.read_exact(&mut got).unwrap();
-    assert!(paid.elapsed() < Duration::from_secs(3), "{:?} at full speed", paid.elapsed());
-    sender.join().unwrap();
+    echo.join().unwrap();
+    // At the slow rate it would be 22 s.
+    assert!(paid.elapsed() < Duration::from_secs(10), "{:?} at full speed", paid.elapsed());
     let text = lab::http(relay.admin, "GET", "/metrics").unwrap().1;
     for line in ["open\"} 1", "throttled\"} 1", "stopped\"} 1"] {
         assert!(text.contains(&format!("weir_credit_turns_total{{standing=\"{line}")), "{text}");

@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub(crate) const TOKEN: &str = "lab-token";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// For what comes within moments, and on a busy host within seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A relay that ends with its value.
 pub(crate) struct Relay {
@@ -28,13 +29,22 @@ pub(crate) struct Relay {
 }
 
 /// Polls until there is an answer.
-pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn wait_for<T>(what: &str, poll: impl FnMut() -> Option<T>) -> T {
+    wait_up_to(PATIENCE, what, poll)
+}
+
+/// The same for what may need several attempts.
+pub(crate) fn wait_up_to<T>(
+    patience: Duration,
+    what: &str,
+    mut poll: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = poll() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
