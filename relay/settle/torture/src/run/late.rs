@@ -26,13 +26,13 @@ impl Run {
         self.node().record_unanswered(1);
         self.node().challenge(epoch, FEE_WEI);
         self.blocks(BLOCKS).await;
-        let node = self.node();
-        let challenges = node.world().usage.challenges();
-        let states: Vec<State> = challenges.values().map(|one| one.state).collect();
+        let states: Vec<State> = {
+            let node = self.node();
+            node.world().usage.challenges().values().map(|one| one.state).collect()
+        };
         if states != [State::Unanswered, State::Answered] {
             complaints.push(format!("the challenges are {states:?}"));
         }
-        drop(node);
         self.is_late(0, &mut complaints).await;
         complaints
     }
