@@ -90,12 +90,13 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Bill a tunnel as the relay counted it, although the kernel counted differently.
+    /// Bill a tunnel, or a relay's process, as the relay counted it, although the kernel counted
+    /// differently.
     Waive {
         #[command(flatten)]
         config: ConfigFile,
-        /// The tunnel: 32 hexadecimal digits, as `explain` shows it.
-        tunnel: String,
+        /// What is held back: 32 hexadecimal digits, as `explain` shows them.
+        id: String,
         /// Why; kept in the journal.
         #[arg(long)]
         reason: String,
@@ -255,8 +256,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Command::SettleNow { config, json, timeout_s, .. } => {
                 operate::settle_now(&load(&config.file)?, json, timeout_s).await
             }
-            Command::Waive { config, tunnel, reason } => {
-                operate::waive(&load(&config.file)?, &tunnel, reason).await
+            Command::Waive { config, id, reason } => {
+                operate::waive(&load(&config.file)?, &id, reason).await
             }
             Command::WriteOff { config, channel, lane, amount, reason } => {
                 operate::write_off(&load(&config.file)?, channel, lane, amount, reason).await

@@ -64,9 +64,11 @@ pub(super) async fn settle_now(config: &Config, json: bool, timeout_s: u64) -> R
     Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
 }
 
-pub(super) async fn waive(config: &Config, tunnel: &str, reason: String) -> Result<ExitCode> {
-    let Ok(id) = u128::from_str_radix(tunnel.trim_start_matches("0x"), 16) else {
-        bail!("`{tunnel}` is not a tunnel: up to 32 hexadecimal digits, as `explain` shows them");
+pub(super) async fn waive(config: &Config, id: &str, reason: String) -> Result<ExitCode> {
+    let Ok(id) = u128::from_str_radix(id.trim_start_matches("0x"), 16) else {
+        bail!(
+            "`{id}` isn't what `explain` shows of a tunnel or process: up to 32 hexadecimal digits"
+        );
     };
     let note = Note::Waived { tunnel: format!("{id:032x}"), reason };
     control::ask(&config.control, &Request::Note(note)).await?;
