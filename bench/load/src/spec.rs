@@ -126,6 +126,8 @@ pub enum Pace {
     /// Open loop: datagrams per second in all, each due at a fixed time; latency counts from then
     /// (no coordinated omission).
     PerSecond(f64),
+    /// The same, but what can't be sent at its time is never sent.
+    Flood(f64),
 }
 
 /// What the generator says.

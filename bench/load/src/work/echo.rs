@@ -20,6 +20,10 @@ const LOST_AFTER_CLOSED: Duration = Duration::from_millis(200);
 const LOST_AFTER_OPEN: Duration = Duration::from_secs(1);
 /// Datagrams that an open loop sends in one turn before it looks at what arrived.
 const BURST_MAX: usize = 1024;
+/// The same of a flood, and for how long one of its datagrams is still sent: it doesn't catch up, so
+/// that a generator that can't send so much still sends what goes beside it in time.
+const FLOOD_BURST: usize = 128;
+const FLOOD_LATE: Duration = Duration::from_millis(2);
 /// How often lost datagrams are looked for.
 const SWEEP: Duration = Duration::from_millis(10);
 
@@ -62,6 +66,8 @@ struct Tally {
     again: u64,
     unknown: u64,
     too_large: u64,
+    /// Of a flood.
+    unsent: u64,
     latency: Latencies,
     /// How late datagrams of an open loop were sent: the generator's own part of the latency.
     lateness: Latencies,
@@ -80,7 +86,7 @@ impl Echo {
                 ensure!(window > 0, "a window of 0 sends nothing");
                 LOST_AFTER_CLOSED
             }
-            Pace::PerSecond(rate) => {
+            Pace::PerSecond(rate) | Pace::Flood(rate) => {
                 ensure!(rate > 0.0 && rate.is_finite(), "a rate of {rate} per second");
                 LOST_AFTER_OPEN
             }
@@ -188,7 +194,14 @@ impl Echo {
     /// Sends what is due; returns when the next is.
     fn catch_up(&mut self, now: Instant, way: &mut Way, io: &mut Backend) -> Option<Instant> {
         let mut pacer = self.pacer?;
-        for _ in 0..BURST_MAX {
+        let burst = match self.udp.pace {
+            Pace::Flood(_) => {
+                self.tally.unsent += pacer.skip(now, FLOOD_LATE);
+                FLOOD_BURST
+            }
+            Pace::Window(_) | Pace::PerSecond(_) => BURST_MAX,
+        };
+        for _ in 0..burst {
             let due = pacer.due();
             if due > now {
                 break;
@@ -258,7 +271,7 @@ impl Work for Echo {
     }
 
     fn start(&mut self, now: Instant, _: &mut Way, _: &mut Backend) {
-        if let Pace::PerSecond(rate) = self.udp.pace {
+        if let Pace::PerSecond(rate) | Pace::Flood(rate) = self.udp.pace {
             self.pacer = Some(Pacer::new(now, rate));
         }
     }
@@ -276,7 +289,7 @@ impl Work for Echo {
                 self.fill_windows(window as usize, now, way, io);
                 Some(sweep)
             }
-            Pace::PerSecond(_) => {
+            Pace::PerSecond(_) | Pace::Flood(_) => {
                 let due = self.catch_up(now, way, io);
                 Some(due.map_or(sweep, |due| due.min(sweep)))
             }
@@ -293,6 +306,7 @@ impl Work for Echo {
         };
         note(tally.again, "answers came twice");
         note(tally.unknown, "answers came after their datagram was given up");
+        note(tally.unsent, "datagrams of the flood were beyond what the generator can send");
         note(tally.too_large, "datagrams were too large for a QUIC packet");
         if let Some(lateness) = tally.lateness.summary() {
             notes.push(format!(
@@ -321,6 +335,7 @@ impl Tally {
             again: 0,
             unknown: 0,
             too_large: 0,
+            unsent: 0,
             latency: Latencies::new(),
             lateness: Latencies::new(),
         }
@@ -331,6 +346,7 @@ impl Tally {
         latency.clear();
         lateness.clear();
         (self.answered, self.lost, self.corrupt) = (0, 0, 0);
-        (self.again, self.unknown, self.too_large) = (0, 0, 0);
+        (self.again, self.unknown) = (0, 0);
+        (self.too_large, self.unsent) = (0, 0);
     }
 }

@@ -23,6 +23,15 @@ impl Pacer {
         self.start + Duration::from_nanos((self.next as f64 * self.interval_ns) as u64)
     }
 
+    /// Gives up what is due longer than `late`, and returns how many those are.
+    pub(crate) fn skip(&mut self, now: Instant, late: Duration) -> u64 {
+        let since_start = now.saturating_duration_since(self.start).saturating_sub(late);
+        let first = (since_start.as_nanos() as f64 / self.interval_ns) as u64;
+        let skipped = first.saturating_sub(self.next);
+        self.next += skipped;
+        skipped
+    }
+
     /// The next datagram is sent, or given up.
     pub(crate) fn advance(&mut self) {
         self.next += 1;
@@ -42,6 +51,17 @@ mod tests {
         }
         let after = pacer.due() - start;
         assert!((after.as_secs_f64() - 1e6).abs() < 1e-6, "{after:?}");
+    }
+
+    #[test]
+    fn what_is_too_late_is_given_up() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(start, 1000.0);
+        let late = Duration::from_millis(2);
+        assert_eq!(pacer.skip(start + late, late), 0);
+        assert_eq!(pacer.skip(start + Duration::from_millis(10), late), 8);
+        assert_eq!(pacer.due(), start + Duration::from_millis(8));
+        assert_eq!(pacer.skip(start + Duration::from_millis(9), late), 0, "never back");
     }
 
     #[test]
