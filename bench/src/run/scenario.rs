@@ -179,7 +179,8 @@ fn scattered(at: &At) -> Work {
     Work::Udp(Udp { targets, ..echo(at, 1000, Payload::Bytes(1200), Pace::Window(100)) })
 }
 
-/// The flood is paced above what the relay can do, as far as the generator can; nine polite tunnels send 100 per second each.
+/// The flood is paced above what the relay can do, as far as the generator can; nine polite
+/// tunnels send 100 per second each.
 fn fairness(at: &At, one_connection: bool) -> Work {
     Work::Fairness {
         flood: echo(at, 1, Payload::Bytes(1200), Pace::Flood(at.per_s)),

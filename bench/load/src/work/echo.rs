@@ -20,8 +20,8 @@ const LOST_AFTER_CLOSED: Duration = Duration::from_millis(200);
 const LOST_AFTER_OPEN: Duration = Duration::from_secs(1);
 /// Datagrams that an open loop sends in one turn before it looks at what arrived.
 const BURST_MAX: usize = 1024;
-/// The same of a flood, and for how long one of its datagrams is still sent: it doesn't catch up, so
-/// that a generator that can't send so much still sends what goes beside it in time.
+/// The same of a flood, and for how long one of its datagrams is still sent: it doesn't catch up,
+/// so that a generator that can't send so much still sends what goes beside it in time.
 const FLOOD_BURST: usize = 128;
 const FLOOD_LATE: Duration = Duration::from_millis(2);
 /// How often lost datagrams are looked for.
